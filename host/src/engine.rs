@@ -1,0 +1,254 @@
+//! The engines: one for each size class, configured alike but for how much memory a run may have.
+//!
+//! Every knob is here and says why. Proposals that no sensor needs are off; memories are small, bounds-checked and
+//! pooled; fuel and epochs are both on, because each has missed something that the other saw
+//! (GHSA-2hw9, `call_ref` before 48.0.8). An engine is made when the first sensor of its class is loaded.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sonde_manifest::Class;
+use wasmtime::component::Linker;
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy,
+    VariableOperatorCost,
+};
+
+use crate::capability;
+use crate::ctx::Ctx;
+
+/// How often every engine's epoch moves on, and so how long a run computes before it yields to the
+/// others. Preemption costs a few hundred nanoseconds, so a millisecond is both fair and free.
+pub const EPOCH: Duration = Duration::from_millis(1);
+
+/// The ticker stops when no run has been in flight for this long: an idle node wakes for nothing.
+const TICKER_LINGERS: Duration = Duration::from_millis(250);
+
+/// Runs in flight at once in one class. Each slot is address space and, once used, the resident bytes below.
+pub const CONCURRENT_RUNS: u32 = 64;
+
+/// Core instances, memories and tables that one component may bring. Rust, C and Go need one memory
+/// and an adapter or two.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+const MEMORIES_PER_COMPONENT: u32 = 2;
+const TABLES_PER_COMPONENT: u32 = 8;
+const TABLE_ELEMENTS: usize = 20_000;
+const MAX_CORE_INSTANCE_BYTES: usize = 512 << 10;
+const MAX_COMPONENT_INSTANCE_BYTES: usize = 256 << 10;
+
+/// Bytes of a memory, a table and a stack that stay resident (and are zeroed by hand) between runs,
+/// in place of a page fault for each: most of what a fresh run costs. A sensor linked with a 32 KiB
+/// stack has all that it touches in the first 128 KiB.
+const MEMORY_KEEP_RESIDENT: usize = 128 << 10;
+const TABLE_KEEP_RESIDENT: usize = 16 << 10;
+const STACK_KEEP_RESIDENT: usize = 32 << 10;
+
+/// A guest's stack, and the whole stack of a run; host calls live in the difference.
+const WASM_STACK: usize = 256 << 10;
+const RUN_STACK: usize = 1 << 20;
+
+/// A data segment far from zero is not made into a dense image larger than this.
+const DENSE_IMAGE_BYTES: u64 = 1 << 20;
+
+/// Why the sandbox could not be set up. The node's fault, never a sensor's.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the engine for {} sensors cannot be made on this machine", class.name())]
+    Engine { class: Class, source: wasmtime::Error },
+    #[error("the capabilities cannot be linked")]
+    Link { source: wasmtime::Error },
+    #[error("the epoch thread cannot be started")]
+    Ticker { source: std::io::Error },
+}
+
+/// An engine and all of the world's capabilities, linked once: what a run may use of them is the
+/// grant's matter, not the linker's.
+pub(crate) struct ClassEngine {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Ctx>,
+}
+
+/// The three engines and the clock that preempts what runs in them.
+pub(crate) struct Engines {
+    classes: [OnceLock<Arc<ClassEngine>>; 3],
+    ticker: Arc<Ticker>,
+}
+
+impl Engines {
+    pub(crate) fn new() -> Result<Self, EngineError> {
+        Ok(Self { classes: Default::default(), ticker: Ticker::start()? })
+    }
+
+    /// The engine of a class, made on first use.
+    pub(crate) fn class(&self, class: Class) -> Result<Arc<ClassEngine>, EngineError> {
+        let slot = &self.classes[class as usize];
+        if let Some(found) = slot.get() {
+            return Ok(found.clone());
+        }
+        let made = ClassEngine::new(class)?;
+        let kept = slot.get_or_init(|| Arc::new(made));
+        self.ticker.watch(&kept.engine);
+        Ok(kept.clone())
+    }
+
+    /// Keeps the epochs moving until the returned guard is dropped.
+    pub(crate) fn running(&self) -> Running {
+        self.ticker.running()
+    }
+}
+
+impl ClassEngine {
+    fn new(class: Class) -> Result<Self, EngineError> {
+        let engine = Engine::new(&config(class))
+            .map_err(|source| EngineError::Engine { class, source })?;
+        let mut linker = Linker::new(&engine);
+        capability::link(&mut linker).map_err(|source| EngineError::Link { source })?;
+        Ok(Self { engine, linker })
+    }
+}
+
+fn config(class: Class) -> Config {
+    let memory_bytes = class.memory_bytes();
+    let mut costs = OperatorCost::default();
+    // Growing is bounded by the limiter; its price only has to be more than nothing.
+    costs.variable = VariableOperatorCost { memory_grow_per_page: u8::MAX, ..costs.variable };
+
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(memory_bytes as usize)))
+        .consume_fuel(true)
+        .operator_cost(costs)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(RUN_STACK)
+        .async_stack_zeroing(true)
+        // A reservation no larger than the class makes every access bounds-checked, and masked
+        // against speculation, in place of 4 GiB of guard pages.
+        .memory_reservation(memory_bytes)
+        .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES)
+        // Not compiled in at all: async components, parallel compilation, core dumps.
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .wasm_threads(false)
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_tail_call(false)
+        .wasm_stack_switching(false)
+        .wasm_relaxed_simd(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        // A trap's backtrace costs up to 126 µs and is of no use to the node.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    config
+}
+
+fn pool(memory_bytes: usize) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(CONCURRENT_RUNS)
+        .total_core_instances(CONCURRENT_RUNS * 4)
+        .total_memories(CONCURRENT_RUNS * MEMORIES_PER_COMPONENT)
+        .total_tables(CONCURRENT_RUNS * 4)
+        .total_stacks(CONCURRENT_RUNS * 2)
+        .total_gc_heaps(0)
+        .max_component_instance_size(MAX_COMPONENT_INSTANCE_BYTES)
+        .max_core_instance_size(MAX_CORE_INSTANCE_BYTES)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_memories_per_module(1)
+        .max_tables_per_module(2)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(memory_bytes)
+        .max_unused_warm_slots(CONCURRENT_RUNS)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+    pool
+}
+
+/// One thread that moves every engine's epoch on while anything runs. Its own thread and not a task: a
+/// busy executor must not be able to stop the clock that preempts it.
+struct Ticker {
+    engines: std::sync::Mutex<Vec<Engine>>,
+    in_flight: AtomicUsize,
+    parked: AtomicBool,
+    thread: OnceLock<thread::Thread>,
+}
+
+impl Ticker {
+    fn start() -> Result<Arc<Self>, EngineError> {
+        let ticker = Arc::new(Self {
+            engines: Default::default(),
+            in_flight: AtomicUsize::new(0),
+            parked: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&ticker);
+        let handle = thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                let mut last_busy = Instant::now();
+                while let Some(ticker) = weak.upgrade() {
+                    last_busy = ticker.tick(last_busy);
+                }
+            })
+            .map_err(|source| EngineError::Ticker { source })?;
+        ticker.thread.get_or_init(|| handle.thread().clone());
+        Ok(ticker)
+    }
+
+    fn tick(&self, last_busy: Instant) -> Instant {
+        let now = Instant::now();
+        let busy = self.in_flight.load(Ordering::SeqCst) > 0;
+        if !busy && now.duration_since(last_busy) > TICKER_LINGERS {
+            self.parked.store(true, Ordering::SeqCst);
+            // A run that began between the two lines has seen `parked` or is seen here.
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
+                thread::park_timeout(Duration::from_secs(1));
+            }
+            self.parked.store(false, Ordering::SeqCst);
+            return last_busy;
+        }
+        thread::sleep(EPOCH);
+        for engine in self.engines.lock().expect("no panic while held").iter() {
+            engine.increment_epoch();
+        }
+        if busy { now } else { last_busy }
+    }
+
+    fn watch(&self, engine: &Engine) {
+        let mut engines = self.engines.lock().expect("no panic while held");
+        if !engines.iter().any(|known| Engine::same(known, engine)) {
+            engines.push(engine.clone());
+        }
+    }
+
+    fn running(self: &Arc<Self>) -> Running {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+        Running { ticker: self.clone() }
+    }
+}
+
+/// A run in flight.
+pub(crate) struct Running {
+    ticker: Arc<Ticker>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.ticker.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
