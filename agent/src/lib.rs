@@ -1,1 +1,234 @@
-//! sonde-agent
+//! The node's daemon: finds instances, reads the kernel about them, runs their sensors, and serves what it knows.
+//!
+//! [`Agent::start`] puts the parts together: the *finder* looks, the *keeper* decides, *gates* read, the *broker* opens, the sandbox
+//! (`sonde-host`) runs, `serve` answers. Each part owns what it changes; the catalogue is where they meet.
+
+mod about;
+pub mod config;
+mod broker;
+mod finder;
+mod floor;
+mod gate;
+mod instance;
+mod keeper;
+mod matching;
+mod node;
+mod reading_threads;
+mod sensor_files;
+mod serve;
+mod state_files;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sonde_collect::identity::NodeIdError;
+use sonde_collect::mounts::RootsError;
+use sonde_collect::{NodeId, Roots, families};
+use sonde_host::{EngineError, Loader, Reserved, Schedule};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use about::About;
+use broker::BrokerRoom;
+use config::{Config, ConfigError};
+use finder::Finder;
+use instance::Catalogue;
+use keeper::{Keeper, Parts};
+use node::NodeGate;
+use reading_threads::ReadingThreads;
+use serve::{Room, TlsError, TlsFiles};
+
+pub use keeper::ConfigSource;
+
+/// Names and labels that belong to Prometheus or to the node.
+const RESERVED_NAMES: [&str; 1] = ["up"];
+const RESERVED_PREFIXES: [&str; 4] = ["scrape_", "ALERTS", "node_", "__"];
+const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le", "quantile"];
+/// Where a machine keeps its id.
+const MACHINE_ID: &str = "/etc/machine-id";
+/// The file that holds a made-up id where the machine has none.
+const NODE_ID_FILE: &str = "node-id";
+/// Findings on their way to the keeper.
+const FINDINGS: usize = 64;
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the node has no id: set [node] id in the configuration")]
+    NodeId { source: NodeIdError },
+    #[error("the node's id cannot be kept in {path}")]
+    KeepNodeId { path: String, source: io::Error },
+    #[error("the kernel's files are not where they should be")]
+    Roots { source: RootsError },
+    #[error("the sandbox cannot be set up")]
+    Engine { source: EngineError },
+    #[error("{address} cannot be listened on; is another agent running?")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("TLS cannot be set up")]
+    Tls { source: TlsError },
+    #[error("the thread for {what} cannot be started")]
+    Thread { what: &'static str, source: io::Error },
+}
+
+/// An error and all that is behind it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(behind) = source {
+        line.push_str(": ");
+        line.push_str(&behind.to_string());
+        source = behind.source();
+    }
+    line
+}
+
+/// A running agent. Dropping it does not stop it; [`Agent::stop`] does.
+pub struct Agent {
+    address: SocketAddr,
+    scheme: &'static str,
+    stop: watch::Sender<bool>,
+    ready: watch::Receiver<bool>,
+    keeper: JoinHandle<()>,
+    server: JoinHandle<()>,
+    sensors: Option<Runtime>,
+}
+
+impl Agent {
+    /// Starts everything; returns when the agent listens.
+    pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+        let config = Arc::new(Config::load(&source.path, source.default_listen)?);
+        let roots = Arc::new(Roots::of_this_machine().map_err(|source| StartError::Roots { source })?);
+        let node = node_id(&config)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let tls = config.tls.clone().map(TlsFiles::load).transpose().map_err(|source| StartError::Tls { source })?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+
+        let sensors = sensor_runtime()?;
+        let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
+        let threads = Arc::new(threads);
+        let loader = Loader::new(reserved()).map_err(|source| StartError::Engine { source })?;
+        let schedule = Schedule::start(sensors.handle());
+        let (findings_in, findings) = mpsc::channel(FINDINGS);
+        let finder = Finder::start(roots.clone(), keeper::discovery_config(&node, &config), findings_in)
+            .map_err(|source| StartError::Thread { what: "finding instances", source })?;
+        let catalogue = Arc::new(Catalogue::default());
+        let about = Arc::new(About::default());
+        let (published, config_now) = watch::channel(config.clone());
+        let (refresh, refreshes) = mpsc::channel(FINDINGS);
+        let (stop, stopping) = watch::channel(false);
+        let (is_ready, ready) = watch::channel(false);
+
+        let keeper = Keeper::new(Parts {
+            source,
+            config,
+            published,
+            node,
+            catalogue: catalogue.clone(),
+            threads: threads.clone(),
+            loader: Arc::new(loader),
+            schedule: schedule.clone(),
+            sensor_runtime: sensors.handle().clone(),
+            room: Arc::new(BrokerRoom::new(roots.clone())),
+            finder,
+            findings,
+            about: about.clone(),
+        });
+        let room = Room {
+            catalogue,
+            node: NodeGate::new(roots),
+            threads,
+            schedule,
+            config: config_now,
+            about,
+            refresh: refresh.clone(),
+            ready: ready.clone(),
+            base_url: format!("{scheme}://{address}"),
+        };
+        let keeper = tokio::spawn(keeper.keep(refreshes, stopping.clone()));
+        let server = tokio::spawn(serve::serve(listener, tls, Arc::new(room), stopping));
+        tokio::spawn(first_look(refresh, is_ready));
+        Ok(Self { address, scheme, stop, ready, keeper, server, sensors: Some(sensors) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://ADDRESS`, or `https`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Returns when the first look for instances and sensors is done.
+    pub async fn ready(&mut self) {
+        let _ = self.ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Answers what is being asked, keeps the sensors' state, and ends.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        let _ = self.server.await;
+        let _ = self.keeper.await;
+        if let Some(sensors) = self.sensors.take() {
+            sensors.shutdown_background();
+        }
+    }
+}
+
+/// Ready means: the keeper has looked at everything once.
+async fn first_look(refresh: mpsc::Sender<tokio::sync::oneshot::Sender<()>>, is_ready: watch::Sender<bool>) {
+    let (done, looked) = tokio::sync::oneshot::channel();
+    let _ = refresh.send(done).await;
+    let _ = looked.await;
+    let _ = is_ready.send(true);
+}
+
+/// The runtime on which sensors run and nothing else does: a sensor that computes cannot delay an answer.
+fn sensor_runtime() -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .thread_name("sensors")
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::Thread { what: "sensors", source })
+}
+
+fn reserved() -> Reserved {
+    let prefixes = RESERVED_PREFIXES.iter().chain(&families::RESERVED_PREFIXES);
+    Reserved {
+        names: RESERVED_NAMES.iter().map(ToString::to_string).collect(),
+        prefixes: prefixes.map(ToString::to_string).collect(),
+        labels: RESERVED_LABELS.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The configured id, the machine's, or one made once and kept: instances' ids are derived from it.
+fn node_id(config: &Config) -> Result<NodeId, StartError> {
+    if let Some(id) = &config.node_id {
+        return NodeId::new(id).map_err(|source| StartError::NodeId { source });
+    }
+    if let Ok(id) = NodeId::of_machine(Path::new(MACHINE_ID)) {
+        return Ok(id);
+    }
+    let path: PathBuf = config.state_dir.join(NODE_ID_FILE);
+    let keep = |source| StartError::KeepNodeId { path: path.display().to_string(), source };
+    let id = match std::fs::read_to_string(&path) {
+        Ok(id) => id,
+        Err(_) => {
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(keep)?;
+            std::fs::create_dir_all(&config.state_dir).map_err(keep)?;
+            std::fs::write(&path, &id).map_err(keep)?;
+            id
+        }
+    };
+    NodeId::new(id.trim()).map_err(|source| StartError::NodeId { source })
+}

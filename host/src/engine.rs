@@ -21,13 +21,13 @@ use crate::ctx::Ctx;
 
 /// How often every engine's epoch moves on, and so how long a run computes before it yields to the
 /// others. Preemption costs a few hundred nanoseconds, so a millisecond is both fair and free.
-pub const EPOCH: Duration = Duration::from_millis(1);
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
 /// The ticker stops when no run has been in flight for this long: an idle node wakes for nothing.
 const TICKER_LINGERS: Duration = Duration::from_millis(250);
 
 /// Runs in flight at once in one class. Each slot is address space and, once used, the resident bytes below.
-pub const CONCURRENT_RUNS: u32 = 64;
+pub(crate) const CONCURRENT_RUNS: u32 = 64;
 
 /// Core instances, memories and tables that one component may bring. Rust, C and Go need one memory
 /// and an adapter or two.

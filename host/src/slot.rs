@@ -3,6 +3,7 @@
 //! The schedule writes here after each run; whoever serves the exposition reads. Nothing else is kept for a
 //! sensor that is not running.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -64,6 +65,9 @@ pub struct Slot {
     pub grant: Arc<Grant>,
     pub target: TargetId,
     broker: Arc<dyn Broker>,
+    /// Series left out of expositions because another sensor has their family: by run, not by scrape.
+    clashes: AtomicU64,
+    clashes_of_run: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -81,6 +85,8 @@ impl Slot {
             grant: placement.grant,
             target: placement.target,
             broker: placement.broker,
+            clashes: AtomicU64::new(0),
+            clashes_of_run: AtomicU64::new(0),
             inner: Mutex::new(Inner { state: placement.state.into(), ..Inner::default() }),
         }
     }
@@ -148,6 +154,19 @@ impl Slot {
     /// The log of the last run.
     pub fn logs(&self) -> Vec<LogLine> {
         self.inner().logs.clone()
+    }
+
+    /// Notes how many series of the last run an exposition left out because another sensor has their family. Counted once a run.
+    pub fn note_clashes(&self, clashes: u64) {
+        let runs = self.inner().totals.runs;
+        if clashes > 0 && self.clashes_of_run.swap(runs, Ordering::Relaxed) != runs {
+            self.clashes.fetch_add(clashes, Ordering::Relaxed);
+        }
+    }
+
+    /// The sum of what was noted.
+    pub fn clashes(&self) -> u64 {
+        self.clashes.load(Ordering::Relaxed)
     }
 
     /// The sensor's state, where it has changed since this was last asked.

@@ -1,1 +1,24 @@
-//! sonde-tests
+//! What the end-to-end tests are written with: a running Sonde, real containers, a real Prometheus.
+//!
+//! Every piece is a value that owns what it started and ends it when dropped, also when a test
+//! panics, and then shows its log. All names carry the test's process id, so tests run side by side;
+//! what a killed test left behind is swept by the next one. Nothing here knows Sonde's insides: the
+//! tests hold it to its outward contract (docs/ARCHITECTURE.md) through HTTP, files and its command.
+
+mod container;
+mod exposition;
+mod footprint;
+mod http;
+mod process;
+mod prometheus;
+mod sonde;
+mod wait;
+
+pub use container::{Container, ContainerBuilder, Rootfs, read_cpu_usage_ns, unique_name};
+pub use exposition::{Exposition, Sample};
+pub use footprint::Footprint;
+pub use http::{Request, Response, StaticServer, get};
+pub use process::{Process, run_to_end};
+pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
+pub use sonde::{CliOutput, Sonde, SondeBuilder, sensor_path};
+pub use wait::eventually;

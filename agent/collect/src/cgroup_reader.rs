@@ -1,0 +1,330 @@
+//! The reader of a cgroup instance: a plan of files, decided once at the start by what is there.
+//!
+//! Each file of the plan that exists is kept open and parsed into the reading, in one pass. v1
+//! controllers give CPU, memory, tasks, devices and the freezer where they are mounted; the cgroup2 tree gives
+//! what it has besides: everything when unified, pressure and the split of CPU time when hybrid.
+//! Limits change seldom and are read anew every [`LIMITS_EVERY`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::cgroup_v1;
+use crate::cgroup_v2;
+use crate::found::Found;
+use crate::leader::Leader;
+use crate::mounts::{Controller, Roots};
+use crate::plan::{Item, PLAN, take};
+use crate::reading::{Descriptors, Gone, LeaderState, Limits, Reading};
+use crate::source::{Buffer, Fault, FdBudget, Kept};
+use crate::state::ReadProblem;
+use crate::{bytes, netdev, process, walk};
+
+/// Between two looks at the limits.
+pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
+/// With more processes than this their descriptors are not counted: 2 µs each.
+pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
+/// Pids of an instance that has cgroups below its own, at most.
+const PIDS_MAX: usize = 100_000;
+
+#[derive(Debug)]
+pub(crate) struct CgroupReader {
+    found: Arc<Found>,
+    roots: Arc<Roots>,
+    budget: FdBudget,
+    files: Vec<(Item, &'static str, Kept)>,
+    procs: Option<Kept>,
+    limits: Limits,
+    limits_read_at: Option<Instant>,
+    /// Soft limits of open files, by pid, as of `limits_read_at`.
+    file_limits: Vec<(u32, Option<u64>)>,
+    leader: Option<Led>,
+    started_unix_seconds: Option<f64>,
+    buffer: Buffer,
+    /// Faults at opening that may pass, such as a lack of descriptors.
+    opening_problems: Vec<ReadProblem>,
+}
+
+/// The leader and what is kept open of it.
+#[derive(Debug)]
+struct Led {
+    leader: Leader,
+    stat: Option<Kept>,
+    /// None in the host's network namespace.
+    net_dev: Option<Kept>,
+}
+
+impl CgroupReader {
+    pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget) -> Self {
+        let mut reader = Self {
+            started_unix_seconds: found.created.and_then(unix_seconds),
+            found,
+            roots,
+            budget,
+            files: Vec::with_capacity(PLAN.len()),
+            procs: None,
+            limits: Limits::default(),
+            limits_read_at: None,
+            file_limits: Vec::new(),
+            leader: None,
+            buffer: Buffer::default(),
+            opening_problems: Vec::new(),
+        };
+        reader.open_plan();
+        reader
+    }
+
+    fn open_plan(&mut self) {
+        self.files.clear();
+        self.opening_problems.clear();
+        let found = self.found.clone();
+        for (item, place, name) in PLAN {
+            let directory = match place {
+                Some(controller) => found.cgroups.v1(controller),
+                None => found.cgroups.v2.as_deref(),
+            };
+            let Some(directory) = directory else { continue };
+            // The cgroup2 tree splits CPU time as well and in one file; two more of v1 are not needed then.
+            let split = matches!(item, Item::CpuacctUser | Item::CpuacctSystem);
+            if self.has(item) || (split && self.has(Item::CpuStatV2)) {
+                continue;
+            }
+            match Kept::new(directory.join(name), &self.budget) {
+                Ok(file) => self.files.push((item, name, file)),
+                Err(Fault::Problem(reason)) => {
+                    self.opening_problems.push(ReadProblem { file: name, reason });
+                }
+                Err(Fault::Gone | Fault::Unsupported) => {}
+            }
+        }
+        if let Some(primary) = found.cgroups.primary(&self.roots) {
+            self.procs = Kept::new(primary.join("cgroup.procs"), &self.budget).ok();
+        }
+    }
+
+    fn has(&self, item: Item) -> bool {
+        self.files.iter().any(|(kept, ..)| *kept == item)
+    }
+
+    /// Fills `reading`.
+    pub(crate) fn read(&mut self, reading: &mut Reading) -> Result<(), Gone> {
+        let has_children = self.identity()?;
+        let now = reading.taken_at;
+        if !self.opening_problems.is_empty() {
+            self.open_plan();
+        }
+        reading.problems.extend(&self.opening_problems);
+        self.read_plan(reading);
+        let limits_due = self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY);
+        if limits_due {
+            self.limits = self.read_limits();
+            self.limits_read_at = Some(now);
+            self.file_limits.clear();
+        }
+        reading.limits = self.limits;
+        if reading.limits.cpu_quota_us.is_none() {
+            reading.throttling = None;
+        }
+        let pids = self.pids(has_children, reading);
+        self.read_leader(pids.as_ref().map_or(&[], |(pids, _)| pids), reading);
+        // A part of them would be a wrong count.
+        if let Some((pids, true)) = pids {
+            self.count_processes(&pids, reading);
+        }
+        reading.started_unix_seconds = self.started_unix_seconds;
+        self.identity().map(|_| ())
+    }
+
+    /// Checks that the cgroup is the one this reader was made for; tells whether it has cgroups below.
+    fn identity(&self) -> Result<bool, Gone> {
+        use std::os::unix::fs::MetadataExt;
+        let directory = self.found.cgroups.primary(&self.roots).ok_or(Gone)?;
+        match std::fs::metadata(directory) {
+            Ok(metadata) if metadata.ino() == self.found.birth.mark => Ok(metadata.nlink() != 2),
+            _ => Err(Gone),
+        }
+    }
+
+    fn read_plan(&mut self, reading: &mut Reading) {
+        let mut inactive_file = None;
+        for (item, name, file) in &self.files {
+            match file.read(&mut self.buffer) {
+                Ok(text) => {
+                    if let Some(inactive) = take(*item, text, reading) {
+                        inactive_file = Some(inactive);
+                    }
+                }
+                Err(Fault::Problem(reason)) => {
+                    reading.problems.push(ReadProblem { file: name, reason });
+                }
+                Err(Fault::Gone | Fault::Unsupported) => {}
+            }
+        }
+        reading.memory.set_working_set(inactive_file);
+        if let Some(devices) = &mut reading.io {
+            for device in devices {
+                device.device = crate::node::device_name(&self.roots, &device.device);
+            }
+        }
+    }
+
+    fn read_limits(&mut self) -> Limits {
+        let mut limits = Limits::default();
+        let cgroups = &self.found.cgroups;
+        let buffer = &mut self.buffer;
+        let mut text = |directory: Option<&Path>, name: &str| {
+            let path = directory?.join(name);
+            buffer.read_path(&path).ok().map(<[u8]>::to_vec)
+        };
+        let cpu = cgroups.v1(Controller::Cpu);
+        let quota = text(cpu, "cpu.cfs_quota_us");
+        limits.cpu_quota_us = quota.as_deref().and_then(cgroup_v1::cpu_quota_us);
+        limits.cpu_period_us = text(cpu, "cpu.cfs_period_us").as_deref().and_then(bytes::single);
+        limits.cpu_shares = text(cpu, "cpu.shares").as_deref().and_then(bytes::single);
+        let memory = cgroups.v1(Controller::Memory);
+        let mut v1_memory = |name| text(memory, name).as_deref().and_then(cgroup_v1::memory_limit);
+        limits.memory_bytes = v1_memory("memory.limit_in_bytes");
+        limits.memory_swap_bytes = v1_memory("memory.memsw.limit_in_bytes");
+        limits.memory_reservation_bytes = v1_memory("memory.soft_limit_in_bytes");
+        let pids = cgroups.v1(Controller::Pids);
+        limits.tasks = text(pids, "pids.max").as_deref().and_then(cgroup_v2::limit);
+        let v2 = cgroups.v2.as_deref();
+        if cpu.is_none() {
+            if let Some(max) = text(v2, "cpu.max") {
+                cgroup_v2::cpu_max(&max, &mut limits);
+            }
+            let weight = text(v2, "cpu.weight").as_deref().and_then(bytes::single);
+            limits.cpu_shares = weight.map(cgroup_v2::shares_of_weight);
+        }
+        if memory.is_none() {
+            let mut v2_memory = |name| text(v2, name).as_deref().and_then(cgroup_v2::limit);
+            limits.memory_bytes = v2_memory("memory.max");
+            limits.memory_reservation_bytes = v2_memory("memory.low").filter(|low| *low > 0);
+            limits.memory_swap_bytes = match (limits.memory_bytes, v2_memory("memory.swap.max")) {
+                (Some(memory), Some(swap)) => memory.checked_add(swap),
+                _ => None,
+            };
+        }
+        if pids.is_none() {
+            limits.tasks = text(v2, "pids.max").as_deref().and_then(cgroup_v2::limit);
+        }
+        limits
+    }
+
+    /// The processes, and whether these are all; none where they cannot be told.
+    fn pids(&mut self, has_children: bool, reading: &mut Reading) -> Option<(Vec<u32>, bool)> {
+        if has_children {
+            let primary = self.found.cgroups.primary(&self.roots)?;
+            return Some(walk::pids_below(primary, PIDS_MAX));
+        }
+        let mut pids = Vec::new();
+        match self.procs.as_ref()?.read(&mut self.buffer) {
+            Ok(text) => process::parse_pids(text, &mut pids),
+            Err(Fault::Problem(reason)) => {
+                reading.problems.push(ReadProblem { file: "cgroup.procs", reason });
+                return None;
+            }
+            Err(Fault::Gone | Fault::Unsupported) => return None,
+        }
+        Some((pids, true))
+    }
+
+    /// The leader's state, and through its network namespace the interfaces.
+    fn read_leader(&mut self, pids: &[u32], reading: &mut Reading) {
+        let state = self.leader.as_ref().and_then(|led| led.state(&mut self.buffer));
+        let known = state.filter(|state| process::is_live(state.state) && pids.contains(&state.pid));
+        if known.is_none() {
+            // Closed before anything else: an open net file keeps the dead one's namespace alive.
+            self.leader = None;
+            if !pids.is_empty() {
+                self.leader = self.find_leader();
+            }
+        }
+        let Some(led) = &self.leader else { return };
+        reading.leader = known.or_else(|| led.state(&mut self.buffer));
+        if let Some(net_dev) = &led.net_dev {
+            match net_dev.read(&mut self.buffer) {
+                Ok(text) => reading.network = Some(netdev::parse(text)),
+                Err(Fault::Problem(reason)) => {
+                    reading.problems.push(ReadProblem { file: "net/dev", reason });
+                }
+                Err(Fault::Gone | Fault::Unsupported) => {}
+            }
+        }
+    }
+
+    fn find_leader(&mut self) -> Option<Led> {
+        let leader = self.found.leader(&self.roots)?;
+        let directory = leader.directory(&self.roots);
+        let stat = Kept::new(directory.join("stat"), &self.budget).ok();
+        let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(&self.roots);
+        let net_dev = own_network.then(|| Kept::new(directory.join("net/dev"), &self.budget).ok()).flatten();
+        // What was opened by number is the leader's only if it has not ended meanwhile.
+        if !leader.is_alive() {
+            return None;
+        }
+        if self.started_unix_seconds.is_none() {
+            self.started_unix_seconds = Some(crate::reader::started_unix_seconds(leader.start_ticks));
+        }
+        Some(Led { leader, stat, net_dev })
+    }
+
+    fn count_processes(&mut self, pids: &[u32], reading: &mut Reading) {
+        // cgroup.procs leaves out the dead; only a leader that is one right now can be among them.
+        let mut live = pids.len() as u64;
+        if let [only] = pids
+            && reading.leader.is_none()
+            && process::stat(&self.roots.proc, *only).is_ok_and(|stat| !process::is_live(stat.state))
+        {
+            live = 0;
+        }
+        reading.live_processes = Some(live);
+        reading.pids.processes = Some(live);
+        if pids.len() <= DESCRIPTORS_OF_MAX {
+            reading.descriptors = descriptors(&self.roots, pids, &mut self.file_limits);
+        }
+    }
+}
+
+impl Led {
+    fn state(&self, buffer: &mut Buffer) -> Option<LeaderState> {
+        let text = self.stat.as_ref()?.read(buffer).ok()?;
+        let stat = process::parse_stat(text)?;
+        (stat.start_ticks == self.leader.start_ticks).then_some(LeaderState { pid: stat.pid, state: stat.state })
+    }
+}
+
+/// Open descriptors of these processes. `limits` are their soft limits as last read; a pid that is not in it is looked up.
+pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
+    let mut all = Descriptors::default();
+    let mut counted = false;
+    for pid in pids {
+        let Ok(open) = process::open_descriptors(&roots.proc, *pid) else {
+            continue;
+        };
+        counted = true;
+        all.open += open;
+        let limit = match limits.iter().find(|(known, _)| known == pid) {
+            Some((_, limit)) => *limit,
+            None => {
+                let path = roots.proc.join(pid.to_string()).join("limits");
+                let limit = std::fs::read(path).ok().and_then(|text| process::open_files_limit(&text));
+                limits.push((*pid, limit));
+                limit
+            }
+        };
+        let fuller =
+            |(most, of): (u64, u64), limit| u128::from(open) * u128::from(of) > u128::from(most) * u128::from(limit);
+        if let Some(limit) = limit
+            && all.fullest.is_none_or(|fullest| fuller(fullest, limit))
+        {
+            all.fullest = Some((open, limit));
+        }
+    }
+    counted.then_some(all)
+}
+
+fn unix_seconds(time: SystemTime) -> Option<f64> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_secs_f64())
+}

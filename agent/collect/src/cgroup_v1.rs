@@ -1,0 +1,220 @@
+//! Files of cgroup v1 controllers (kernel's Documentation/admin-guide/cgroup-v1).
+//!
+//! Units differ from v2: CPU time is in nanoseconds, and "unlimited" memory is a number, the largest
+//! that fits in whole pages. `total_*` of `memory.stat` counts what is below as well, and is what a
+//! container's figures mean; without a prefix it is the cgroup's own.
+
+use crate::bytes;
+use crate::reading::{DeviceIo, Freezer, Memory, Throttling};
+
+/// Above this a limit is none: `LONG_MAX` rounded down to pages of 4 to 64 KiB and more is still above.
+const UNLIMITED_BYTES: u64 = 1 << 62;
+
+/// `memory.limit_in_bytes` and its like; `None` for a limit that is none.
+pub fn memory_limit(text: &[u8]) -> Option<u64> {
+    bytes::single(text).filter(|limit| *limit < UNLIMITED_BYTES)
+}
+
+/// `cpu.cfs_quota_us`; `None` for -1.
+pub fn cpu_quota_us(text: &[u8]) -> Option<u64> {
+    let quota = bytes::signed(bytes::lines(text).next()?)?;
+    u64::try_from(quota).ok()
+}
+
+/// `cpu.stat`: throttling. `nr_periods` is there with or without a quota; with none it says nothing.
+pub fn throttling(text: &[u8]) -> Option<Throttling> {
+    let (mut periods, mut throttled, mut time) = (None, None, None);
+    bytes::pairs(text, |key, value| match key {
+        b"nr_periods" => periods = Some(value),
+        b"nr_throttled" => throttled = Some(value),
+        b"throttled_time" => time = Some(value),
+        _ => {}
+    });
+    Some(Throttling { periods: periods?, throttled_periods: throttled?, throttled_ns: time? })
+}
+
+/// `memory.stat` into `memory`; the working set is worked out by [`Memory::set_working_set`].
+/// Gives back what of the page cache is inactive.
+pub fn memory_stat(text: &[u8], memory: &mut Memory) -> Option<u64> {
+    let mut inactive_file = None;
+    bytes::pairs(text, |key, value| {
+        let slot = match key {
+            b"total_cache" => &mut memory.cache_bytes,
+            b"total_rss" => &mut memory.rss_bytes,
+            b"total_swap" => &mut memory.swap_bytes,
+            b"total_mapped_file" => &mut memory.mapped_file_bytes,
+            b"total_pgfault" => &mut memory.pgfault,
+            b"total_pgmajfault" => &mut memory.pgmajfault,
+            b"pgfault" => &mut memory.own_pgfault,
+            b"pgmajfault" => &mut memory.own_pgmajfault,
+            b"total_inactive_file" => &mut inactive_file,
+            _ => return,
+        };
+        *slot = Some(value);
+    });
+    inactive_file
+}
+
+/// `memory.oom_control`: how many processes were killed. Missing on old kernels.
+pub fn oom_kills(text: &[u8]) -> Option<u64> {
+    let mut kills = None;
+    bytes::pairs(text, |key, value| {
+        if key == b"oom_kill" {
+            kills = Some(value);
+        }
+    });
+    kills
+}
+
+/// `freezer.state`.
+pub fn freezer(text: &[u8]) -> Option<Freezer> {
+    match bytes::lines(text).next()? {
+        b"THAWED" => Some(Freezer::Thawed),
+        b"FREEZING" => Some(Freezer::Freezing),
+        b"FROZEN" => Some(Freezer::Frozen),
+        _ => None,
+    }
+}
+
+/// What a `blkio` file counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlkioUnit {
+    /// `…io_service_bytes…`.
+    Bytes,
+    /// `…io_serviced…`.
+    Operations,
+}
+
+/// `blkio.throttle.io_service_bytes` or `…io_serviced`: lines `MAJ:MIN Read 12`, merged into
+/// `devices` by their numbers. The line `Total` of all devices is left out.
+pub fn blkio(text: &[u8], unit: BlkioUnit, devices: &mut Vec<DeviceIo>) {
+    for line in bytes::lines(text) {
+        let mut fields = bytes::fields(line);
+        let (Some(number), Some(direction), Some(value)) =
+            (fields.next().and_then(device_number), fields.next(), fields.next().and_then(bytes::number))
+        else {
+            continue;
+        };
+        let device = device_mut(devices, number);
+        match (unit, direction) {
+            (BlkioUnit::Bytes, b"Read") => device.read_bytes = Some(value),
+            (BlkioUnit::Bytes, b"Write") => device.written_bytes = Some(value),
+            (BlkioUnit::Operations, b"Read") => device.reads = Some(value),
+            (BlkioUnit::Operations, b"Write") => device.writes = Some(value),
+            _ => {}
+        }
+    }
+}
+
+/// `MAJ:MIN`, checked.
+pub(crate) fn device_number(field: &[u8]) -> Option<&str> {
+    let colon = field.iter().position(|byte| *byte == b':')?;
+    bytes::number(&field[..colon])?;
+    bytes::number(&field[colon + 1..])?;
+    std::str::from_utf8(field).ok()
+}
+
+/// The entry of a device; there are a handful, so a scan is cheaper than a map.
+pub(crate) fn device_mut<'d>(devices: &'d mut Vec<DeviceIo>, number: &str) -> &'d mut DeviceIo {
+    let at = devices.iter().position(|device| device.device == number).unwrap_or_else(|| {
+        devices.push(DeviceIo { device: number.to_owned(), ..DeviceIo::default() });
+        devices.len() - 1
+    });
+    &mut devices[at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits() {
+        for (text, expected) in [
+            ("67108864\n", Some(67_108_864)),
+            ("9223372036854771712\n", None),
+            ("9223372036854710272\n", None),
+            ("18446744073709551615\n", None),
+            ("0\n", Some(0)),
+            ("-1\n", None),
+            ("", None),
+            ("6710", None),
+        ] {
+            assert_eq!(memory_limit(text.as_bytes()), expected, "{text:?}");
+        }
+        assert_eq!(cpu_quota_us(b"50000\n"), Some(50_000));
+        assert_eq!(cpu_quota_us(b"-1\n"), None);
+        assert_eq!(cpu_quota_us(b"x\n"), None);
+    }
+
+    #[test]
+    fn throttling_table() {
+        let text = b"nr_periods 255\nnr_throttled 250\nthrottled_time 12592706252\nnr_bursts 0\nburst_time 0\n";
+        let expected = Throttling { periods: 255, throttled_periods: 250, throttled_ns: 12_592_706_252 };
+        assert_eq!(throttling(text), Some(expected));
+        assert_eq!(throttling(b"nr_periods 255\nnr_throttled 250\nthrottled_time 125"), None);
+        assert_eq!(throttling(b""), None);
+        assert_eq!(throttling(b"nr_periods x\nnr_throttled 1\nthrottled_time 1\n"), None);
+    }
+
+    #[test]
+    fn memory_table() {
+        let mut memory = Memory::default();
+        let inactive = memory_stat(
+            b"cache 1\nrss 2\npgfault 3\npgmajfault 4\ntotal_cache 2039808\ntotal_rss 65536\ntotal_mapped_file 1613824\n\
+              total_swap 0\ntotal_pgfault 666\ntotal_pgmajfault 1\ntotal_inactive_file 253952\ntotal_unevictable 0\n",
+            &mut memory,
+        );
+        assert_eq!(inactive, Some(253_952));
+        let expected = Memory {
+            cache_bytes: Some(2_039_808),
+            rss_bytes: Some(65_536),
+            swap_bytes: Some(0),
+            mapped_file_bytes: Some(1_613_824),
+            pgfault: Some(666),
+            pgmajfault: Some(1),
+            own_pgfault: Some(3),
+            own_pgmajfault: Some(4),
+            ..Memory::default()
+        };
+        assert_eq!(memory, expected);
+        let mut none = Memory::default();
+        assert_eq!(memory_stat(b"total_cache\ngarbage\n\xff\xfe 3\n", &mut none), None);
+        assert_eq!(none, Memory::default());
+    }
+
+    #[test]
+    fn small_ones() {
+        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"), Some(7));
+        assert_eq!(oom_kills(b"oom_kill_disable 0\nunder_oom 0\n"), None);
+        assert_eq!(freezer(b"FROZEN\n"), Some(Freezer::Frozen));
+        assert_eq!(freezer(b"THAWED\n"), Some(Freezer::Thawed));
+        assert_eq!(freezer(b"FREEZING\n"), Some(Freezer::Freezing));
+        assert_eq!(freezer(b"FROZ"), None);
+        assert_eq!(freezer(b"?\n"), None);
+    }
+
+    #[test]
+    fn blkio_table() {
+        let mut devices = Vec::new();
+        blkio(
+            b"8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\n7:1 Read 1\nx Read 2\n8: Read 3\nTotal 12289\n",
+            BlkioUnit::Bytes,
+            &mut devices,
+        );
+        blkio(b"8:0 Read 1\n8:0 Write 2\nTotal 3\n", BlkioUnit::Operations, &mut devices);
+        let expected = [
+            DeviceIo {
+                device: "8:0".into(),
+                read_bytes: Some(4096),
+                written_bytes: Some(8192),
+                reads: Some(1),
+                writes: Some(2),
+            },
+            DeviceIo { device: "7:1".into(), read_bytes: Some(1), ..DeviceIo::default() },
+        ];
+        assert_eq!(devices, expected);
+        let mut none = Vec::new();
+        blkio(b"Total 0\n", BlkioUnit::Bytes, &mut none);
+        assert!(none.is_empty());
+    }
+}

@@ -1,0 +1,354 @@
+//! Which instances are there: one scan over the cgroup tree, the runtimes' state files and the
+//! configured process groups, compared with the scan before.
+//!
+//! What identifies an instance is its cgroup directory and that directory's inode. Claims are settled here: what
+//! lies in an instance belongs to it; two claims to one id or one cgroup are refused, except that
+//! one which is already served stays (a newcomer must not be able to put it out), and one in a tree that only root
+//! can write beats one that a user could have made. Everything refused is counted by reason.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::claims::{self, Candidate, Refusal, RefusalReason};
+use crate::found::{CgroupDirs, Found, Kind};
+use crate::groups::{GroupFinder, GroupSource, ProcessGroup};
+use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
+use crate::mounts::Roots;
+use crate::runc::State;
+use crate::runtime;
+use crate::state::Reason;
+use crate::states::States;
+use crate::walk::{self, Claim};
+use crate::watcher::Watch;
+
+/// How to look for instances.
+#[derive(Clone, Debug)]
+pub struct DiscoveryConfig {
+    /// The node that instances are named after.
+    pub node: NodeId,
+    /// What the configuration names as instances.
+    pub process_groups: Vec<ProcessGroup>,
+    /// Whose a runtime's state files must be to be believed: 0. Only a test says otherwise.
+    pub state_owner: u32,
+}
+
+impl DiscoveryConfig {
+    /// Without process groups, believing root alone.
+    pub fn new(node: NodeId) -> Self {
+        Self { node, process_groups: Vec::new(), state_owner: 0 }
+    }
+}
+
+/// What is different from the scan before.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A new instance.
+    Appeared(Arc<Found>),
+    /// The same instance, of which more is known now: its runtime's state has come to light, or cgroups
+    /// in further hierarchies. Whoever reads it makes a new reader.
+    Updated(Arc<Found>),
+    /// It is no more.
+    Gone(Uuid, Reason),
+}
+
+/// With a configured group missing, or an instance half made, look this often: a port that begins to
+/// listen makes no event, nor does a cgroup in another hierarchy.
+const RESCAN_MISSING: Duration = Duration::from_secs(1);
+/// A runtime makes an instance's cgroups in one go: what is missing after this long stays so.
+const MAKING: Duration = Duration::from_secs(5);
+/// Otherwise events tell, and a scan is only to make sure.
+const RESCAN: Duration = Duration::from_secs(10);
+
+/// Finds instances.
+#[derive(Debug)]
+pub struct Discovery {
+    roots: Arc<Roots>,
+    config: DiscoveryConfig,
+    boot_id: String,
+    states: States,
+    groups: GroupFinder,
+    known: HashMap<Uuid, Arc<Found>>,
+    /// What the last scan refused: so that one claim is counted once and not at each scan.
+    refusals: HashSet<Refusal>,
+    refused: [u64; RefusalReason::ALL.len()],
+    watches: Vec<Watch>,
+    groups_missing: bool,
+    /// Those that were found without a cgroup in each hierarchy, and when: their runtime may be at it still.
+    incomplete: HashMap<Uuid, Instant>,
+}
+
+impl Discovery {
+    /// Looks nowhere yet: [`Self::scan`] does.
+    pub fn new(roots: Arc<Roots>, config: DiscoveryConfig) -> Self {
+        let boot_id = std::fs::read_to_string(roots.proc.join("sys/kernel/random/boot_id"));
+        Self {
+            states: States::new(&roots, config.state_owner),
+            boot_id: boot_id.unwrap_or_default().trim().to_owned(),
+            roots,
+            config,
+            groups: GroupFinder::default(),
+            known: HashMap::new(),
+            refusals: HashSet::new(),
+            refused: [0; RefusalReason::ALL.len()],
+            watches: Vec::new(),
+            groups_missing: false,
+            incomplete: HashMap::new(),
+        }
+    }
+
+    /// The roots it looks under.
+    pub fn roots(&self) -> &Arc<Roots> {
+        &self.roots
+    }
+
+    /// What is there, as of the last scan.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<Found>> {
+        self.known.values()
+    }
+
+    /// How many claims were refused since the start, by reason in the order of [`RefusalReason::ALL`].
+    pub fn refused(&self) -> [u64; RefusalReason::ALL.len()] {
+        self.refused
+    }
+
+    /// What is refused now.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.iter()
+    }
+
+    /// The directories in which something could change, as of the last scan.
+    pub fn watches(&self) -> &[Watch] {
+        &self.watches
+    }
+
+    /// How long to go without a scan at most, events or none.
+    pub fn rescan_every(&self) -> Duration {
+        if self.groups_missing || self.incomplete.values().any(is_young) { RESCAN_MISSING } else { RESCAN }
+    }
+
+    /// Looks, and says what has changed: first what is gone, then what is new.
+    pub fn scan(&mut self) -> Vec<Change> {
+        let mut refusals = HashSet::new();
+        let states = self.states.read(&self.roots, &mut refusals);
+        let (claims, directories) = self.walk(&states);
+        let candidates = self.candidates(claims, states, &mut refusals);
+        let served = |candidate: &Candidate| self.known.contains_key(&self.uuid(candidate));
+        let candidates = claims::settle(candidates, &served, &mut refusals);
+        let mut found: HashMap<Uuid, Arc<Found>> = HashMap::with_capacity(candidates.len());
+        for candidate in candidates {
+            let instance = self.instance(candidate);
+            found.insert(instance.name.uuid, instance);
+        }
+        self.find_groups(&mut found, &mut refusals);
+        self.watches = directories.into_iter().map(Watch::directories).collect();
+        self.watches.extend(self.states.watches(&self.roots));
+        self.watches.extend(group_watches(&self.config.process_groups));
+        self.count(refusals);
+        self.changes(found)
+    }
+
+    fn walk(&self, states: &[Arc<State>]) -> (Vec<Claim>, Vec<PathBuf>) {
+        let Some(mount) = self.roots.mounts.primary() else {
+            return (Vec::new(), Vec::new());
+        };
+        let stated: HashSet<&Path> = states
+            .iter()
+            .filter_map(|state| state.cgroups.primary(&self.roots))
+            // Those whose path alone says who they are stay with the walk.
+            .filter(|path| mount.cgroup_path(path).is_none_or(|path| runtime::classify(&path).is_none()))
+            .collect();
+        let walk = walk::walk(mount, &|path| stated.contains(path));
+        (walk.claims, walk.directories)
+    }
+
+    /// Puts claims by path and claims by state file together.
+    fn candidates(
+        &self,
+        claims: Vec<Claim>,
+        states: Vec<Arc<State>>,
+        refusals: &mut HashSet<Refusal>,
+    ) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = claims.into_iter().map(Candidate::of_claim).collect();
+        let mut by_directory: HashMap<PathBuf, usize> =
+            candidates.iter().enumerate().map(|(at, candidate)| (candidate.directory.clone(), at)).collect();
+        for state in states {
+            let Some(directory) = state.cgroups.primary(&self.roots).map(Path::to_owned) else {
+                continue;
+            };
+            if let Some(at) = by_directory.get(&directory) {
+                let taken = &mut candidates[*at];
+                // A second state file for one cgroup is a candidate of its own, to be settled below.
+                if taken.state.is_none() {
+                    taken.state = Some(state);
+                    // What root's state names, root has made.
+                    taken.root_owned = true;
+                    continue;
+                }
+            }
+            let Some(candidate) = self.of_state(state, directory.clone()) else {
+                continue;
+            };
+            by_directory.entry(directory).or_insert(candidates.len());
+            candidates.push(candidate);
+        }
+        for candidate in &candidates {
+            if candidate.nested > 0 {
+                let what = format!("{} below {}", candidate.nested, candidate.cgroup_path);
+                refusals.insert(Refusal { reason: RefusalReason::Nested, what });
+            }
+        }
+        candidates
+    }
+
+    /// A container that only its state file tells of. None while its cgroup is not there.
+    fn of_state(&self, state: Arc<State>, directory: PathBuf) -> Option<Candidate> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(&directory).ok().filter(std::fs::Metadata::is_dir)?;
+        let cgroup_path = self.roots.mounts.primary()?.cgroup_path(&directory)?;
+        Some(Candidate {
+            runtime: state.runtime,
+            runtime_id: state.id.clone(),
+            cgroup_path,
+            inode: metadata.ino(),
+            root_owned: true,
+            nested: walk::nested_claims(&directory, metadata.nlink()),
+            directory,
+            state: Some(state),
+        })
+    }
+
+    fn birth(&self, candidate: &Candidate) -> Birth {
+        Birth { boot_id: self.boot_id.clone(), mark: candidate.inode }
+    }
+
+    fn uuid(&self, candidate: &Candidate) -> Uuid {
+        let birth = self.birth(candidate);
+        instance_uuid(&self.config.node, candidate.runtime, &candidate.runtime_id, &birth)
+    }
+
+    /// The instance of a candidate: the one known already where nothing about it is new.
+    fn instance(&self, candidate: Candidate) -> Arc<Found> {
+        let birth = self.birth(&candidate);
+        let uuid = self.uuid(&candidate);
+        let init = candidate.state.as_ref().map(|state| state.init);
+        if let Some(known) = self.known.get(&uuid)
+            && known.init == init
+            && known.nested_claims == candidate.nested
+            && !self.incomplete.get(&uuid).is_some_and(is_young)
+        {
+            return known.clone();
+        }
+        let mut cgroups = CgroupDirs::of_path(&self.roots, &candidate.cgroup_path);
+        if let Some(state) = &candidate.state {
+            cgroups = state.cgroups.clone().or(cgroups);
+        }
+        let state = candidate.state.as_deref();
+        // A runtime's id in 64 hex digits is no name for people; what stands beside it in the state is.
+        let name = state
+            .map(|state| state.id.clone())
+            .filter(|id| !runtime::is_hex_id(id))
+            .or_else(|| (!runtime::is_hex_id(&candidate.runtime_id)).then(|| candidate.runtime_id.clone()));
+        let mut found = Found {
+            name: InstanceName {
+                uuid,
+                runtime: candidate.runtime,
+                runtime_id: candidate.runtime_id,
+                name,
+                image: state.and_then(State::image),
+            },
+            birth,
+            cgroup_path: candidate.cgroup_path,
+            cgroups,
+            kind: Kind::Cgroup,
+            init,
+            created: state.and_then(|state| state.created),
+            annotations: state.map(|state| state.annotations.clone()).unwrap_or_default(),
+            bundle: state.and_then(|state| state.bundle.clone()),
+            nested_claims: candidate.nested,
+        };
+        self.complete_cgroups(&mut found);
+        match self.known.get(&uuid) {
+            Some(known) if **known == found => known.clone(),
+            _ => Arc::new(found),
+        }
+    }
+
+    /// Fills the hierarchies in which the instance has another path, from one of its processes.
+    fn complete_cgroups(&self, found: &mut Found) {
+        let Some(pid) = found.pids(&self.roots, 1).first().copied() else {
+            return;
+        };
+        let text = std::fs::read(self.roots.proc.join(pid.to_string()).join("cgroup"));
+        let Ok(text) = text else { return };
+        let process = CgroupDirs::of_process(&self.roots, &text);
+        let own = found.cgroups.primary(&self.roots);
+        // The pid may have been reused between the two reads: then it is not in our cgroup.
+        if process.primary(&self.roots).zip(own).is_some_and(|(process, own)| process == own) {
+            found.cgroups = std::mem::take(&mut found.cgroups).or(process);
+        }
+    }
+
+    fn find_groups(&mut self, found: &mut HashMap<Uuid, Arc<Found>>, refusals: &mut HashSet<Refusal>) {
+        let groups = &self.config.process_groups;
+        let here = self.groups.find(&self.roots, &self.config.node, &self.boot_id, groups);
+        self.groups_missing = here.len() < groups.len();
+        let mut names: HashSet<String> = HashSet::new();
+        for group in here {
+            if !names.insert(group.name.runtime_id.clone()) {
+                refusals.insert(Refusal { reason: RefusalReason::Duplicate, what: group.cgroup_path });
+                continue;
+            }
+            let known = self.known.get(&group.name.uuid).filter(|known| ***known == group);
+            let group = known.cloned().unwrap_or_else(|| Arc::new(group));
+            found.insert(group.name.uuid, group);
+        }
+    }
+
+    fn count(&mut self, refusals: HashSet<Refusal>) {
+        for refusal in refusals.difference(&self.refusals) {
+            self.refused[refusal.reason as usize] += 1;
+        }
+        self.refusals = refusals;
+    }
+
+    fn changes(&mut self, found: HashMap<Uuid, Arc<Found>>) -> Vec<Change> {
+        let mut changes: Vec<Change> = self
+            .known
+            .keys()
+            .filter(|uuid| !found.contains_key(uuid))
+            .map(|uuid| Change::Gone(*uuid, Reason::Removed))
+            .collect();
+        for (uuid, instance) in &found {
+            match self.known.get(uuid) {
+                None => changes.push(Change::Appeared(instance.clone())),
+                Some(known) if !Arc::ptr_eq(known, instance) => {
+                    changes.push(Change::Updated(instance.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+        let mut before = std::mem::take(&mut self.incomplete);
+        self.incomplete = found
+            .values()
+            .filter(|found| found.kind == Kind::Cgroup && !found.cgroups.is_complete(&self.roots))
+            .map(|found| (found.name.uuid, before.remove(&found.name.uuid).unwrap_or_else(Instant::now)))
+            .collect();
+        self.known = found;
+        changes
+    }
+}
+
+fn is_young(found_at: &Instant) -> bool {
+    found_at.elapsed() < MAKING
+}
+
+fn group_watches(groups: &[ProcessGroup]) -> impl Iterator<Item = Watch> {
+    groups.iter().filter_map(|group| match &group.source {
+        GroupSource::PidFile(path) => Some(Watch::file(path.parent()?.to_owned(), path.file_name()?.to_owned())),
+        GroupSource::Cgroup(_) | GroupSource::Port(_) => None,
+    })
+}

@@ -1,0 +1,212 @@
+//! A reading as a sensor sees it: statistics by module and name, and the instance's processes.
+//!
+//! The shapes are those of `sonde:sensor/kstats` and `processes`. Statistic names are a reading's field
+//! names and stay as they are; what a reading does not have is not listed.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::found::Found;
+use crate::mounts::Roots;
+use crate::process;
+use crate::reader::{started_unix_seconds, ticks_per_second};
+use crate::reading::{Freezer, Reading, Stall};
+
+/// The interface promises no more processes than this.
+pub const PROCESSES_MAX: usize = 1024;
+
+/// The value of a statistic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KstatValue {
+    /// A counter or a size.
+    Unsigned(u64),
+    /// A number that can be negative.
+    Signed(i64),
+    /// A time in seconds.
+    Float(f64),
+    /// A word.
+    Text(String),
+}
+
+/// A named group of statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kstat {
+    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `io`, `instance`.
+    pub module: &'static str,
+    /// An interface's, device's or resource's name; empty where there is one only.
+    pub name: String,
+    /// The statistics.
+    pub statistics: Vec<(&'static str, KstatValue)>,
+}
+
+/// A process of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// As the node numbers it.
+    pub pid: u32,
+    /// The kernel's `comm`.
+    pub name: String,
+    /// `R`, `S`, `D`, `Z`, `T`, …
+    pub state: char,
+    /// Threads.
+    pub threads: u32,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// CPU time, user and system.
+    pub cpu_milliseconds: u64,
+    /// Start, in milliseconds since 1970.
+    pub started_milliseconds: u64,
+}
+
+/// The kstats of a module, or of all where `module` is empty.
+pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
+    let mut all = vec![instance(reading), cpu(reading), memory(reading), pids(reading), limits(reading)];
+    let pressure = reading.pressure;
+    for (name, stall) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
+        all.extend(stall.map(|stall| pressure_of(name, stall)));
+    }
+    all.extend(reading.network.iter().flatten().map(|interface| Kstat {
+        module: "net",
+        name: interface.name.clone(),
+        statistics: present([
+            ("receive_bytes", Some(interface.receive_bytes)),
+            ("receive_packets", Some(interface.receive_packets)),
+            ("receive_errors", Some(interface.receive_errors)),
+            ("receive_dropped", Some(interface.receive_dropped)),
+            ("transmit_bytes", Some(interface.transmit_bytes)),
+            ("transmit_packets", Some(interface.transmit_packets)),
+            ("transmit_errors", Some(interface.transmit_errors)),
+            ("transmit_dropped", Some(interface.transmit_dropped)),
+        ]),
+    }));
+    all.extend(reading.io.iter().flatten().map(|device| Kstat {
+        module: "io",
+        name: device.device.clone(),
+        statistics: present([
+            ("read_bytes", device.read_bytes),
+            ("written_bytes", device.written_bytes),
+            ("reads", device.reads),
+            ("writes", device.writes),
+        ]),
+    }));
+    all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
+    all
+}
+
+fn present<const N: usize>(statistics: [(&'static str, Option<u64>); N]) -> Vec<(&'static str, KstatValue)> {
+    statistics.into_iter().filter_map(|(name, value)| Some((name, KstatValue::Unsigned(value?)))).collect()
+}
+
+fn only(module: &'static str, statistics: Vec<(&'static str, KstatValue)>) -> Kstat {
+    Kstat { module, name: String::new(), statistics }
+}
+
+fn instance(reading: &Reading) -> Kstat {
+    let mut statistics = Vec::new();
+    if let Some(started) = reading.started_unix_seconds {
+        statistics.push(("started_unix_seconds", KstatValue::Float(started)));
+    }
+    if let Some(freezer) = reading.freezer {
+        let word = match freezer {
+            Freezer::Thawed => "thawed",
+            Freezer::Freezing => "freezing",
+            Freezer::Frozen => "frozen",
+        };
+        statistics.push(("freezer", KstatValue::Text(word.to_owned())));
+    }
+    only("instance", statistics)
+}
+
+fn cpu(reading: &Reading) -> Kstat {
+    let (cpu, throttling) = (reading.cpu, reading.throttling);
+    only(
+        "cpu",
+        present([
+            ("usage_ns", cpu.map(|cpu| cpu.usage_ns)),
+            ("user_ns", cpu.and_then(|cpu| cpu.user_ns)),
+            ("system_ns", cpu.and_then(|cpu| cpu.system_ns)),
+            ("periods", throttling.map(|throttling| throttling.periods)),
+            ("throttled_periods", throttling.map(|throttling| throttling.throttled_periods)),
+            ("throttled_ns", throttling.map(|throttling| throttling.throttled_ns)),
+        ]),
+    )
+}
+
+fn memory(reading: &Reading) -> Kstat {
+    let memory = &reading.memory;
+    only(
+        "memory",
+        present([
+            ("usage_bytes", memory.usage_bytes),
+            ("max_usage_bytes", memory.max_usage_bytes),
+            ("working_set_bytes", memory.working_set_bytes),
+            ("rss_bytes", memory.rss_bytes),
+            ("cache_bytes", memory.cache_bytes),
+            ("swap_bytes", memory.swap_bytes),
+            ("mapped_file_bytes", memory.mapped_file_bytes),
+            ("kernel_bytes", memory.kernel_bytes),
+            ("limit_hits", memory.limit_hits),
+            ("oom_kills", memory.oom_kills),
+            ("pgfault", memory.pgfault),
+            ("pgmajfault", memory.pgmajfault),
+        ]),
+    )
+}
+
+fn pids(reading: &Reading) -> Kstat {
+    only(
+        "pids",
+        present([
+            ("tasks", reading.pids.tasks),
+            ("processes", reading.pids.processes),
+            ("limit_hits", reading.pids.limit_hits),
+            ("descriptors", reading.descriptors.map(|fds| fds.open)),
+        ]),
+    )
+}
+
+fn limits(reading: &Reading) -> Kstat {
+    let limits = &reading.limits;
+    only(
+        "limits",
+        present([
+            ("cpu_quota_us", limits.cpu_quota_us),
+            ("cpu_period_us", limits.cpu_period_us),
+            ("cpu_shares", limits.cpu_shares),
+            ("memory_bytes", limits.memory_bytes),
+            ("memory_reservation_bytes", limits.memory_reservation_bytes),
+            ("memory_swap_bytes", limits.memory_swap_bytes),
+            ("tasks", limits.tasks),
+        ]),
+    )
+}
+
+fn pressure_of(name: &str, stall: Stall) -> Kstat {
+    Kstat {
+        module: "pressure",
+        name: name.to_owned(),
+        statistics: present([("some_us", Some(stall.some_us)), ("full_us", stall.full_us)]),
+    }
+}
+
+/// The instance's processes now, at most [`PROCESSES_MAX`]. One that ends meanwhile is left out.
+pub fn processes(roots: &Roots, found: &Found) -> Vec<Process> {
+    found.pids(roots, PROCESSES_MAX).into_iter().filter_map(|pid| process_of(&roots.proc, pid)).collect()
+}
+
+fn process_of(proc: &Path, pid: u32) -> Option<Process> {
+    let stat = process::stat(proc, pid).ok()?;
+    let ticks = stat.user_ticks.saturating_add(stat.system_ticks);
+    let started = std::time::Duration::try_from_secs_f64(started_unix_seconds(stat.start_ticks));
+    let started = SystemTime::UNIX_EPOCH.checked_add(started.ok()?)?;
+    let started = started.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(Process {
+        pid: stat.pid,
+        name: stat.comm,
+        state: char::from(stat.state),
+        threads: u32::try_from(stat.threads).unwrap_or(u32::MAX),
+        resident_bytes: stat.resident_pages.saturating_mul(rustix::param::page_size() as u64),
+        cpu_milliseconds: ticks.saturating_mul(1_000 / ticks_per_second()),
+        started_milliseconds: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+    })
+}

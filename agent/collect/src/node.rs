@@ -1,0 +1,285 @@
+//! The node's own reading: `/proc/stat`, `loadavg`, `meminfo`, `net/dev`, `diskstats`, `pressure` and
+//! what little else a machine's dashboard asks first.
+//!
+//! Each part is `None` or empty where its file is missing or makes no sense, and none costs another its value. Times
+//! are seconds, sizes bytes. Nothing here can block: no file system is asked for its space.
+
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use crate::mounts::Roots;
+use crate::reader::ticks_per_second;
+use crate::reading::Stall;
+use crate::source::Buffer;
+use crate::{bytes, netdev, pressure};
+
+/// The modes of `/proc/stat`'s `cpu` lines, in order (proc_stat(5)); guest times are within user and nice.
+pub const CPU_MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
+/// A sector of `/proc/diskstats` is this long, whatever the device's own are.
+const SECTOR_BYTES: u64 = 512;
+
+/// One CPU's time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// Its number, as text.
+    pub cpu: String,
+    /// Ticks in each of [`CPU_MODES`]. An old kernel has fewer; those are 0 there.
+    pub ticks: [u64; CPU_MODES.len()],
+}
+
+/// From `/proc/stat`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemStat {
+    /// CPUs that are online.
+    pub cpus: Vec<CpuTimes>,
+    /// Interrupts served.
+    pub interrupts: Option<u64>,
+    /// Context switches.
+    pub context_switches: Option<u64>,
+    /// Processes and threads made.
+    pub forks: Option<u64>,
+    /// When the node booted, in seconds since 1970.
+    pub boot_unix_seconds: Option<u64>,
+    /// Tasks that run or could.
+    pub running: Option<u64>,
+    /// Tasks that wait for a device.
+    pub blocked: Option<u64>,
+}
+
+/// One block device, from `/proc/diskstats`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Its name.
+    pub device: String,
+    /// Fields 4 to 14: reads, merged, sectors, ms; the same of writes; in flight, ms busy, ms weighted.
+    pub fields: [u64; 11],
+}
+
+impl Disk {
+    /// Bytes read.
+    pub fn read_bytes(&self) -> u64 {
+        self.fields[2].saturating_mul(SECTOR_BYTES)
+    }
+
+    /// Bytes written.
+    pub fn written_bytes(&self) -> u64 {
+        self.fields[6].saturating_mul(SECTOR_BYTES)
+    }
+}
+
+/// One line of `/proc/meminfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryLine {
+    /// Its name, with parentheses turned to underscores: `Active_anon`.
+    pub name: String,
+    /// Its value: bytes, or a number of huge pages.
+    pub value: u64,
+    /// Whether it is bytes.
+    pub is_bytes: bool,
+}
+
+/// One reading of the node.
+#[derive(Clone, Debug)]
+pub struct NodeReading {
+    /// When, on the clock that does not jump.
+    pub taken_at: Instant,
+    /// When, on the wall clock.
+    pub taken_at_unix: SystemTime,
+    /// CPU and more.
+    pub stat: SystemStat,
+    /// Load over 1, 5 and 15 minutes.
+    pub load: Option<[f64; 3]>,
+    /// Memory.
+    pub memory: Vec<MemoryLine>,
+    /// Network interfaces of the host, loopback among them: name and the 16 numbers of `net/dev`.
+    pub network: Vec<(String, [u64; 16])>,
+    /// Whole block devices.
+    pub disks: Vec<Disk>,
+    /// Pressure of CPU, memory, io.
+    pub pressure: [Option<Stall>; 3],
+    /// Open files of the whole node, and how many there can be.
+    pub files: Option<(u64, u64)>,
+}
+
+impl NodeReading {
+    /// Memory that is installed, in bytes, as far as the kernel uses it.
+    pub fn memory_total_bytes(&self) -> Option<u64> {
+        let total = self.memory.iter().find(|line| line.name == "MemTotal")?;
+        total.is_bytes.then_some(total.value)
+    }
+}
+
+/// Reads the node, now.
+pub fn read(roots: &Roots) -> NodeReading {
+    let mut buffer = Buffer::default();
+    let mut text = |name: &str| {
+        let path = roots.proc.join(name);
+        buffer.read_path(&path).map(<[u8]>::to_vec).unwrap_or_default()
+    };
+    let disks = parse_diskstats(&text("diskstats"));
+    NodeReading {
+        taken_at: Instant::now(),
+        taken_at_unix: SystemTime::now(),
+        stat: parse_stat(&text("stat")),
+        load: parse_loadavg(&text("loadavg")),
+        memory: parse_meminfo(&text("meminfo")),
+        network: netdev::parse_all(&text("net/dev")),
+        disks: disks.into_iter().filter(|disk| is_whole(roots, &disk.device)).collect(),
+        pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
+        files: parse_file_nr(&text("sys/fs/file-nr")),
+    }
+}
+
+/// `/proc/stat`.
+pub fn parse_stat(text: &[u8]) -> SystemStat {
+    let mut stat = SystemStat::default();
+    for line in bytes::lines(text) {
+        let mut fields = bytes::fields(line);
+        let key = fields.next().unwrap_or_default();
+        if let Some(cpu) = key.strip_prefix(b"cpu").filter(|cpu| bytes::number(cpu).is_some()) {
+            let mut ticks = [0; CPU_MODES.len()];
+            for (slot, field) in ticks.iter_mut().zip(fields) {
+                *slot = bytes::number(field).unwrap_or(0);
+            }
+            let cpu = String::from_utf8_lossy(cpu).into_owned();
+            stat.cpus.push(CpuTimes { cpu, ticks });
+            continue;
+        }
+        let slot = match key {
+            b"intr" => &mut stat.interrupts,
+            b"ctxt" => &mut stat.context_switches,
+            b"processes" => &mut stat.forks,
+            b"btime" => &mut stat.boot_unix_seconds,
+            b"procs_running" => &mut stat.running,
+            b"procs_blocked" => &mut stat.blocked,
+            _ => continue,
+        };
+        *slot = fields.next().and_then(bytes::number);
+    }
+    stat
+}
+
+/// `/proc/loadavg`: three decimals first.
+pub fn parse_loadavg(text: &[u8]) -> Option<[f64; 3]> {
+    let mut fields = bytes::fields(bytes::lines(text).next()?);
+    let mut load = [0.0; 3];
+    for slot in &mut load {
+        let value: f64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        *slot = (value.is_finite() && value >= 0.0).then_some(value)?;
+    }
+    Some(load)
+}
+
+/// `/proc/meminfo`.
+pub fn parse_meminfo(text: &[u8]) -> Vec<MemoryLine> {
+    bytes::lines(text)
+        .filter_map(|line| {
+            let mut fields = bytes::fields(line);
+            let name = fields.next()?.strip_suffix(b":")?;
+            let value = bytes::number(fields.next()?)?;
+            let is_bytes = fields.next() == Some(b"kB");
+            let name = std::str::from_utf8(name).ok()?.replace('(', "_").replace(')', "");
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            (!name.is_empty() && name.bytes().all(plain)).then_some(())?;
+            let value = if is_bytes { value.checked_mul(1024)? } else { value };
+            Some(MemoryLine { name, value, is_bytes })
+        })
+        .collect()
+}
+
+/// `/proc/diskstats`; lines with fewer than 14 fields (old kernels' partitions) are left out.
+pub fn parse_diskstats(text: &[u8]) -> Vec<Disk> {
+    bytes::lines(text)
+        .filter_map(|line| {
+            let mut line = bytes::fields(line).skip(2);
+            let device = std::str::from_utf8(line.next()?).ok()?.to_owned();
+            let mut fields = [0; 11];
+            for field in &mut fields {
+                *field = bytes::number(line.next()?)?;
+            }
+            Some(Disk { device, fields })
+        })
+        .collect()
+}
+
+/// `/proc/sys/fs/file-nr`: allocated, unused (always 0), most.
+fn parse_file_nr(text: &[u8]) -> Option<(u64, u64)> {
+    let mut fields = bytes::fields(bytes::lines(text).next()?);
+    Some((bytes::number(fields.next()?)?, bytes::number(fields.nth(1)?)?))
+}
+
+/// Whether a device is a disk of its own that can be of interest: neither a partition nor a memory or loop device.
+fn is_whole(roots: &Roots, device: &str) -> bool {
+    let made_up = ["ram", "zram", "loop", "fd"]
+        .iter()
+        .any(|prefix| device.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u32>().is_ok()));
+    let block = roots.sys.join("block");
+    // In sysfs a slash in a device's name is an exclamation mark.
+    !made_up && (!block.is_dir() || block.join(device.replace('/', "!")).exists())
+}
+
+/// The name of the device with this number, `/dev/sda` for `8:0`; the number itself where sysfs does not know it.
+pub fn device_name(roots: &Roots, number: &str) -> String {
+    let link = roots.sys.join("dev/block").join(number);
+    match std::fs::read_link(&link).as_deref().map(Path::file_name) {
+        Ok(Some(name)) => format!("/dev/{}", name.to_string_lossy().replace('!', "/")),
+        _ => number.to_owned(),
+    }
+}
+
+/// Seconds of a number of ticks.
+pub fn seconds_of_ticks(ticks: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "ticks stay below 2^53 for a million years of a CPU")]
+    let ticks = ticks as f64;
+    ticks / ticks_per_second() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_table() {
+        let stat = parse_stat(
+            b"cpu  9 9 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu12 1 2\nintr 77 1 2 3\nctxt 5\nbtime 1700000000\nprocesses 6\nprocs_running 2\nprocs_blocked 0\nsoftirq 1 2\ncpux 1\n",
+        );
+        assert_eq!(stat.cpus.len(), 2);
+        assert_eq!(stat.cpus[0].ticks, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!((stat.cpus[1].cpu.as_str(), stat.cpus[1].ticks[2]), ("12", 0));
+        assert_eq!(stat.interrupts, Some(77));
+        assert_eq!(stat.boot_unix_seconds, Some(1_700_000_000));
+        assert_eq!((stat.running, stat.blocked), (Some(2), Some(0)));
+        assert_eq!(parse_stat(b""), SystemStat::default());
+        assert_eq!(parse_stat(b"btime 17000"), SystemStat::default());
+    }
+
+    #[test]
+    fn others() {
+        assert_eq!(parse_loadavg(b"0.50 1.25 2.00 1/99 7\n"), Some([0.5, 1.25, 2.0]));
+        assert_eq!(parse_loadavg(b"0.50 x 2.00\n"), None);
+        assert_eq!(parse_loadavg(b"nan 1 2\n"), None);
+        assert_eq!(parse_loadavg(b""), None);
+        let memory = parse_meminfo(
+            b"MemTotal:  2 kB\nActive(anon):  1 kB\nHugePages_Total:  3\nBad{}: 1 kB\nHuge: 18446744073709551615 kB\nx\nCut: 1",
+        );
+        let line = |name: &str, value, is_bytes| MemoryLine { name: name.into(), value, is_bytes };
+        assert_eq!(
+            memory,
+            [line("MemTotal", 2048, true), line("Active_anon", 1024, true), line("HugePages_Total", 3, false)]
+        );
+        let disks = parse_diskstats(b" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13\n 8 1 sda1 1 2 3\n\n");
+        assert_eq!(disks.len(), 1);
+        assert_eq!((disks[0].read_bytes(), disks[0].written_bytes()), (1536, 3584));
+        assert_eq!(parse_file_nr(b"100\t0\t900\n"), Some((100, 900)));
+        assert_eq!(parse_file_nr(b"100\n"), None);
+    }
+
+    #[test]
+    fn this_node() {
+        let reading = read(&Roots::of_this_machine().unwrap());
+        assert!(!reading.stat.cpus.is_empty());
+        assert!(reading.memory_total_bytes().unwrap() > 0);
+        assert!(reading.load.is_some());
+        assert!(reading.network.iter().any(|(name, _)| name == "lo"));
+    }
+}

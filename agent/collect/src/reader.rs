@@ -1,0 +1,76 @@
+//! Reading one instance again and again: descriptors kept open between readings, closed on drop.
+//!
+//! A reader belongs to one life of an instance. After each reading it checks that the cgroup is still the one it was made for
+//! (or the process still the one), and otherwise throws the values away and answers [`Gone`]: a later container of the same name never lends
+//! its numbers to this one. Whoever drops the reader closes its network files, which would otherwise
+//! keep a dead container's network namespace alive.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use rustix::time::ClockId;
+
+use crate::cgroup_reader::CgroupReader;
+use crate::found::{Found, Kind};
+use crate::group_reader::GroupReader;
+use crate::mounts::Roots;
+use crate::reading::{Gone, Reading};
+pub use crate::source::FdBudget;
+
+/// Reads one instance.
+#[derive(Debug)]
+pub struct InstanceReader {
+    found: Arc<Found>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Cgroup(Box<CgroupReader>),
+    Processes(GroupReader),
+}
+
+impl InstanceReader {
+    /// Opens what is read each time, as far as the budget goes.
+    pub fn new(found: Arc<Found>, roots: Arc<Roots>, budget: &FdBudget) -> Self {
+        let source = match found.kind {
+            Kind::Cgroup => Source::Cgroup(Box::new(CgroupReader::new(found.clone(), roots, budget.clone()))),
+            Kind::Processes { pid, start_ticks, .. } => Source::Processes(GroupReader::new(roots, pid, start_ticks)),
+        };
+        Self { found, source }
+    }
+
+    /// Which instance this reads.
+    pub fn found(&self) -> &Arc<Found> {
+        &self.found
+    }
+
+    /// One reading, now. `Err(Gone)` is final.
+    pub fn read(&mut self) -> Result<Reading, Gone> {
+        let began = Instant::now();
+        let mut reading = Reading::empty();
+        reading.taken_at = began;
+        reading.taken_at_unix = SystemTime::now();
+        match &mut self.source {
+            Source::Cgroup(source) => source.read(&mut reading)?,
+            Source::Processes(source) => source.read(&mut reading)?,
+        }
+        reading.took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(reading)
+    }
+}
+
+/// When a process started, in seconds since 1970, from its start in ticks since boot.
+pub(crate) fn started_unix_seconds(start_ticks: u64) -> f64 {
+    let since_boot = rustix::time::clock_gettime(ClockId::Boottime);
+    let now = rustix::time::clock_gettime(ClockId::Realtime);
+    let seconds = |time: rustix::time::Timespec| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    // To a hundredth, which is what a tick is: the two clocks are not read in the same instant.
+    let boot = seconds(now) - seconds(since_boot);
+    ((boot + start_ticks as f64 / ticks_per_second() as f64) * 100.0).round() / 100.0
+}
+
+/// `USER_HZ`: the unit of times in `/proc/<pid>/stat`.
+pub(crate) fn ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}

@@ -1,0 +1,144 @@
+//! The state files of all containers of runc and of containerd's runc, read once and again only when
+//! they change.
+//!
+//! A state directory without a usable file is either being made, and is then watched until it has one, or
+//! not to be believed, and is then refused.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::claims::{Refusal, RefusalReason};
+use crate::mounts::Roots;
+use crate::runc::{self, STATE_FILE, State, StateError};
+use crate::runtime::Runtime;
+use crate::watcher::Watch;
+
+/// Under `/run`: the directory, whose containers they are, and whether a directory a name space comes between.
+const PLACES: [(&str, Runtime, bool); 3] = [
+    ("runc", Runtime::Runc, false),
+    ("containerd/runc", Runtime::Containerd, true),
+    ("docker/runtime-runc", Runtime::Docker, true),
+];
+
+/// What tells that a file is the one that was read: inode, size, and both times in nanoseconds.
+type Signature = (u64, u64, i128, i128);
+
+#[derive(Debug)]
+pub(crate) struct States {
+    /// The state roots, before they are looked for.
+    places: Vec<(PathBuf, Runtime, bool)>,
+    owner: u32,
+    read: HashMap<PathBuf, (Signature, Option<Arc<State>>)>,
+    /// Directories that have no file yet.
+    pending: Vec<PathBuf>,
+    /// Directories whose children are containers or name spaces.
+    parents: Vec<PathBuf>,
+}
+
+impl States {
+    pub(crate) fn new(roots: &Roots, owner: u32) -> Self {
+        let place = |(path, runtime, spaces): (&str, Runtime, bool)| (roots.run.join(path), runtime, spaces);
+        Self {
+            places: PLACES.into_iter().map(place).collect(),
+            owner,
+            read: HashMap::new(),
+            pending: Vec::new(),
+            parents: Vec::new(),
+        }
+    }
+
+    /// All that can be believed now.
+    pub(crate) fn read(&mut self, roots: &Roots, refusals: &mut HashSet<Refusal>) -> Vec<Arc<State>> {
+        let mut before = std::mem::take(&mut self.read);
+        self.pending.clear();
+        self.parents.clear();
+        let mut found = Vec::new();
+        for (place, runtime, spaces) in self.places.clone() {
+            let parents = match spaces {
+                true => children(&place),
+                false => vec![place.clone()],
+            };
+            if spaces && place.is_dir() {
+                self.parents.push(place.clone());
+            }
+            for parent in parents.into_iter().filter(|parent| parent.is_dir()) {
+                for directory in children(&parent) {
+                    let known = before.remove(&directory);
+                    let entry = self.read_one(roots, &place, runtime, &directory, known, refusals);
+                    if let Some((signature, state)) = entry {
+                        found.extend(state.clone());
+                        self.read.insert(directory, (signature, state));
+                    }
+                }
+                self.parents.push(parent);
+            }
+        }
+        found
+    }
+
+    fn read_one(
+        &mut self,
+        roots: &Roots,
+        place: &Path,
+        runtime: Runtime,
+        directory: &Path,
+        known: Option<(Signature, Option<Arc<State>>)>,
+        refusals: &mut HashSet<Refusal>,
+    ) -> Option<(Signature, Option<Arc<State>>)> {
+        let file = directory.join(STATE_FILE);
+        let Ok(metadata) = std::fs::symlink_metadata(&file) else {
+            self.pending.push(directory.to_owned());
+            return None;
+        };
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let signature = (
+            metadata.ino(),
+            metadata.size(),
+            nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        );
+        let state = match known {
+            Some((before, state)) if before == signature => state,
+            _ => match runc::read(roots, place, directory, runtime, self.owner) {
+                Ok(state) => Some(Arc::new(state)),
+                Err(StateError::Read { .. }) => {
+                    self.pending.push(directory.to_owned());
+                    return None;
+                }
+                Err(StateError::Writable(_) | StateError::Malformed { .. }) => None,
+            },
+        };
+        if state.is_none() {
+            refusals.insert(Refusal { reason: RefusalReason::Untrusted, what: file.display().to_string() });
+        }
+        Some((signature, state))
+    }
+
+    /// Where a state can appear or vanish.
+    pub(crate) fn watches(&self, roots: &Roots) -> Vec<Watch> {
+        let mut watches = vec![Watch::directories(roots.run.clone())];
+        let above = self.places.iter().filter_map(|(place, ..)| place.parent());
+        watches.extend(
+            above
+                .filter(|above| *above != roots.run && above.is_dir())
+                .map(|above| Watch::directories(above.to_owned())),
+        );
+        watches.extend(self.parents.iter().cloned().map(Watch::directories));
+        let pending = self.pending.iter().cloned();
+        watches.extend(pending.map(|directory| Watch::file(directory, STATE_FILE.into())));
+        watches
+    }
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}

@@ -1,0 +1,264 @@
+//! Against the kernel: a real container of runc, found by its state file, read, and compared with its
+//! cgroup files; brought into each state that can be had without harming the machine.
+//!
+//! Needs root, runc and a static busybox; says so and passes where one is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sonde_collect::mounts::Controller;
+use sonde_collect::state::judge;
+use sonde_collect::{
+    Change, Discovery, DiscoveryConfig, FdBudget, Found, Gone, InstanceReader, InstanceState, NodeId, Reading, Reason,
+    Resource, Roots, Runtime, Watcher, kstats,
+};
+
+const BUSYBOX: &str = "/bin/busybox";
+/// Two are to be told apart when tests of several checkouts run at once.
+const NAME_PREFIX: &str = "sonde-collect-test";
+
+/// A container that is deleted on drop.
+struct Container {
+    name: String,
+    directory: tempfile::TempDir,
+}
+
+impl Container {
+    /// Starts one that runs a shell script, with limits; none where this machine cannot.
+    fn start(kind: &str, script: &str) -> Option<Self> {
+        let runc = Command::new("runc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !rustix::process::getuid().is_root()
+            || !runc.is_ok_and(|status| status.success())
+            || !Path::new(BUSYBOX).exists()
+        {
+            println!("skipped: needs root, runc and {BUSYBOX}");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("rootfs");
+        for name in ["bin", "proc", "dev", "sys", "tmp"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        std::fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
+        for applet in ["sh", "sleep", "cat", "dd"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        let name = format!("{NAME_PREFIX}-{kind}-{}", std::process::id());
+        let container = Self { name, directory };
+        container.configure(script);
+        assert!(container.runc(&["run", "-d", &container.name]), "runc run");
+        Some(container)
+    }
+
+    fn configure(&self, script: &str) {
+        assert!(self.runc(&["spec"]), "runc spec");
+        let path = self.directory.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", script]);
+        config["process"]["rlimits"] = serde_json::json!([{"type": "RLIMIT_NOFILE", "hard": 64, "soft": 64}]);
+        config["linux"]["cgroupsPath"] = format!("/{}", self.name).into();
+        config["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 << 20});
+        config["linux"]["resources"]["cpu"] = serde_json::json!({"quota": 10_000, "period": 100_000});
+        config["linux"]["resources"]["pids"] = serde_json::json!({"limit": 16});
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    fn runc(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new("runc");
+        command.args(arguments).current_dir(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.runc(&["resume", &self.name]);
+        self.runc(&["delete", "--force", &self.name]);
+    }
+}
+
+struct Watched {
+    roots: Arc<Roots>,
+    found: Arc<Found>,
+}
+
+fn found(container: &Container) -> Watched {
+    let roots = Arc::new(Roots::of_this_machine().unwrap());
+    let mut discovery = Discovery::new(roots.clone(), DiscoveryConfig::new(NodeId::new("test").unwrap()));
+    discovery.scan();
+    let found = discovery.instances().find(|found| found.name.runtime_id == container.name).unwrap().clone();
+    Watched { roots, found }
+}
+
+impl Watched {
+    fn reader(&self) -> InstanceReader {
+        InstanceReader::new(self.found.clone(), self.roots.clone(), &FdBudget::new(100))
+    }
+
+    fn file(&self, controller: Controller, name: &str) -> PathBuf {
+        self.found.cgroups.v1(controller).or(self.found.cgroups.v2.as_deref()).unwrap().join(name)
+    }
+
+    fn number(&self, controller: Controller, name: &str) -> u64 {
+        std::fs::read_to_string(self.file(controller, name)).unwrap().trim().parse().unwrap()
+    }
+
+    fn is_v1(&self) -> bool {
+        self.found.cgroups.v1(Controller::Memory).is_some()
+    }
+}
+
+/// Reads until what is wanted is so.
+fn read_until(reader: &mut InstanceReader, wanted: impl Fn(&Reading) -> bool) -> Reading {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let reading = reader.read().unwrap();
+        if wanted(&reading) {
+            return reading;
+        }
+        assert!(Instant::now() < deadline, "not so in 20 s: {reading:#?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_reading_agrees_with_the_kernels_files() {
+    let Some(container) = Container::start("burn", "while :; do :; done") else { return };
+    let watched = found(&container);
+    let found = &watched.found;
+    assert_eq!(found.name.runtime, Runtime::Runc);
+    assert_eq!(found.cgroup_path, format!("/{}", container.name));
+    let leader = found.leader(&watched.roots).unwrap();
+    assert!(leader.is_alive() && !leader.shares_host_network(&watched.roots));
+    assert!(!leader.shares_host_mounts(&watched.roots));
+    assert_eq!(found.init.unwrap().0, leader.pid);
+
+    let mut reader = watched.reader();
+    // Until runc's own threads have made way for the shell.
+    let first = read_until(&mut reader, |reading| reading.pids.tasks == Some(1));
+    if watched.is_v1() {
+        let before = watched.number(Controller::Cpuacct, "cpuacct.usage");
+        let reading = reader.read().unwrap();
+        let after = watched.number(Controller::Cpuacct, "cpuacct.usage");
+        let usage = reading.cpu.unwrap().usage_ns;
+        assert!(before <= usage && usage <= after, "{before} <= {usage} <= {after}");
+        assert_eq!(
+            reading.memory.max_usage_bytes,
+            Some(watched.number(Controller::Memory, "memory.max_usage_in_bytes"))
+        );
+    }
+    assert_eq!(first.limits.memory_bytes, Some(64 << 20));
+    assert_eq!((first.limits.cpu_quota_us, first.limits.cpu_period_us), (Some(10_000), Some(100_000)));
+    assert_eq!(first.limits.tasks, Some(16));
+    assert_eq!((first.pids.processes, first.live_processes), (Some(1), Some(1)));
+    // Its own namespace, where there is loopback alone.
+    assert_eq!(first.network, Some(Vec::new()));
+    let descriptors = first.descriptors.unwrap();
+    assert_eq!(descriptors.fullest, Some((descriptors.open, 64)));
+    assert!(first.memory.usage_bytes.unwrap() >= first.memory.working_set_bytes.unwrap());
+    assert!(first.problems.is_empty(), "{:?}", first.problems);
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((unix - first.started_unix_seconds.unwrap()).abs() < 60.0);
+
+    // A tenth of a CPU to burn, and more wanted: throttled, which only two readings show.
+    assert_eq!(judge(None, &first).state, InstanceState::Running);
+    let later =
+        read_until(&mut reader, |reading| reading.throttling.unwrap().periods >= first.throttling.unwrap().periods + 4);
+    let judgement = judge(Some(&first), &later);
+    assert_eq!((judgement.state, judgement.saturated), (InstanceState::Saturated, vec![Resource::Cpu]));
+    assert_eq!(judgement.reasons, [Reason::CpuThrottled]);
+
+    let processes = kstats::processes(&watched.roots, found);
+    assert_eq!(processes.len(), 1);
+    assert_eq!((processes[0].pid, processes[0].name.as_str()), (leader.pid, "sh"));
+    let names: Vec<_> = kstats::kstats(&later, "").iter().map(|kstat| kstat.module).collect();
+    assert!(names.contains(&"cpu") && names.contains(&"memory") && names.contains(&"limits"));
+    assert_eq!(kstats::kstats(&later, "cpu").len(), 1);
+}
+
+#[test]
+fn states_of_a_container() {
+    let script = "i=0; while [ $i -lt 15 ]; do sleep 1000 & i=$((i+1)); done; wait";
+    let Some(container) = Container::start("states", script) else { return };
+    let watched = found(&container);
+    let mut reader = watched.reader();
+    let full = read_until(&mut reader, |reading| reading.pids.tasks == Some(16));
+    let judgement = judge(None, &full);
+    assert_eq!((judgement.state, judgement.saturated), (InstanceState::Saturated, vec![Resource::Pids]));
+    assert_eq!(judgement.reasons, [Reason::PidsLimit]);
+
+    assert!(container.runc(&["pause", &container.name]));
+    let frozen = judge(None, &reader.read().unwrap());
+    assert_eq!((frozen.state, frozen.reasons[0]), (InstanceState::Frozen, Reason::Freezer));
+    assert!(container.runc(&["resume", &container.name]));
+
+    assert!(container.runc(&["kill", &container.name, "STOP"]));
+    let stopped = read_until(&mut reader, |reading| reading.leader.is_some_and(|leader| leader.state == b'T'));
+    let stopped = judge(None, &stopped);
+    assert_eq!((stopped.state, stopped.reasons[0]), (InstanceState::Stopped, Reason::Sigstop));
+
+    // Main process dead, cgroup alive.
+    assert!(container.runc(&["kill", &container.name, "KILL"]));
+    let exited = read_until(&mut reader, |reading| reading.live_processes == Some(0));
+    assert_eq!((exited.leader, exited.network.clone()), (None, None));
+    let exited = judge(Some(&full), &exited);
+    assert_eq!((exited.state, exited.reasons), (InstanceState::Stopped, vec![Reason::Exited]));
+
+    drop(container);
+    assert_eq!(reader.read().err(), Some(Gone));
+}
+
+#[test]
+fn an_oom_kill_is_seen() {
+    let script = "read x < /dev/null; while :; do dd if=/dev/zero of=/dev/null bs=200M count=1; done";
+    let Some(container) = Container::start("oom", script) else { return };
+    let watched = found(&container);
+    let mut reader = watched.reader();
+    let first = reader.read().unwrap();
+    let killed = read_until(&mut reader, |reading| reading.memory.oom_kills > first.memory.oom_kills);
+    let judgement = judge(Some(&first), &killed);
+    assert_eq!(judgement.state, InstanceState::Saturated);
+    assert!(judgement.saturated.contains(&Resource::Memory));
+    assert!(judgement.reasons.contains(&Reason::OomKilled), "{:?}", judgement.reasons);
+}
+
+#[test]
+fn births_and_deaths_are_noticed_at_once_and_nothing_is_left() {
+    let roots = Arc::new(Roots::of_this_machine().unwrap());
+    let mut discovery = Discovery::new(roots.clone(), DiscoveryConfig::new(NodeId::new("test").unwrap()));
+    let mut watcher = Watcher::new().unwrap();
+    watcher.scan(&mut discovery);
+    let Some(container) = Container::start("watch", "sleep 1000") else { return };
+    let started = Instant::now();
+    let mut seen = None;
+    while seen.is_none() {
+        assert!(started.elapsed() < Duration::from_secs(5), "the birth was not noticed");
+        watcher.wait(Duration::from_secs(1)).unwrap();
+        let changes = watcher.scan(&mut discovery);
+        seen = changes.into_iter().find_map(|change| match change {
+            Change::Appeared(found) if found.name.runtime_id == container.name => Some(found),
+            _ => None,
+        });
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?} after runc had returned", started.elapsed());
+    let found = seen.unwrap();
+    let mut reader = InstanceReader::new(found.clone(), roots, &FdBudget::new(100));
+    assert!(reader.read().unwrap().network.is_some());
+    let uuid = found.name.uuid;
+    drop(container);
+    let died = Instant::now();
+    loop {
+        assert!(died.elapsed() < Duration::from_secs(5), "the death was not noticed");
+        watcher.wait(Duration::from_secs(1)).unwrap();
+        let changes = watcher.scan(&mut discovery);
+        if changes.iter().any(|change| matches!(change, Change::Gone(gone, _) if *gone == uuid)) {
+            break;
+        }
+    }
+    assert!(died.elapsed() < Duration::from_secs(1), "{:?} after runc had returned", died.elapsed());
+    assert_eq!(reader.read().err(), Some(Gone));
+}

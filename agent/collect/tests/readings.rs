@@ -1,0 +1,268 @@
+//! Readings over a machine made of files, in each layout, and what becomes of them when the files
+//! vanish, stay empty or hold nonsense.
+
+mod tree;
+
+use std::sync::Arc;
+
+use sonde_collect::reading::{Cpu, DeviceIo, Freezer, Stall, Throttling};
+use sonde_collect::{Change, FdBudget, Gone, InstanceReader, Reading};
+use tree::{Layout, Tree, V1, file, hex};
+
+const STAT_V1: &str = "cache 1\ntotal_cache 2039808\ntotal_rss 65536\ntotal_swap 4096\ntotal_mapped_file 1613824\n\
+    total_pgfault 666\ntotal_pgmajfault 1\npgfault 600\npgmajfault 1\ntotal_inactive_file 253952\n";
+const STAT_V2: &str =
+    "anon 65536\nfile 2039808\nkernel 12288\nfile_mapped 1613824\ninactive_file 253952\npgfault 666\npgmajfault 1\n";
+const PRESSURE: &str =
+    "some avg10=1.00 avg60=1.00 avg300=1.00 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n";
+
+fn container() -> String {
+    format!("/docker/{}", hex("a"))
+}
+
+fn fill_v1(tree: &Tree) {
+    let files = [
+        ("cpuacct", "cpuacct.usage", "12804409658\n"),
+        ("cpuacct", "cpuacct.usage_user", "12790000000\n"),
+        ("cpuacct", "cpuacct.usage_sys", "14409658\n"),
+        ("cpu", "cpu.stat", "nr_periods 255\nnr_throttled 250\nthrottled_time 12592706252\n"),
+        ("cpu", "cpu.cfs_quota_us", "50000\n"),
+        ("cpu", "cpu.cfs_period_us", "100000\n"),
+        ("cpu", "cpu.shares", "1024\n"),
+        ("memory", "memory.usage_in_bytes", "2580480\n"),
+        ("memory", "memory.max_usage_in_bytes", "2932736\n"),
+        ("memory", "memory.stat", STAT_V1),
+        ("memory", "memory.failcnt", "3\n"),
+        ("memory", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+        ("memory", "memory.limit_in_bytes", "67108864\n"),
+        ("memory", "memory.memsw.limit_in_bytes", "9223372036854771712\n"),
+        ("memory", "memory.soft_limit_in_bytes", "9223372036854771712\n"),
+        ("memory", "cgroup.procs", ""),
+        ("pids", "pids.current", "4\n"),
+        ("pids", "pids.max", "max\n"),
+        ("pids", "pids.events", "max 0\n"),
+        ("blkio", "blkio.throttle.io_service_bytes_recursive", "8:0 Read 4096\n8:0 Write 8192\nTotal 12288\n"),
+        ("blkio", "blkio.throttle.io_serviced_recursive", "8:0 Read 1\n8:0 Write 2\nTotal 3\n"),
+        ("freezer", "freezer.state", "FROZEN\n"),
+    ];
+    for (mount, name, text) in files {
+        tree.write(&file(mount, &container(), name), text);
+    }
+}
+
+fn fill_v2(tree: &Tree, controllers: bool) {
+    let mut files = vec![
+        ("cpu.stat", "usage_usec 12808448\nuser_usec 12796623\nsystem_usec 11825\n"),
+        ("cpu.pressure", PRESSURE),
+        ("memory.pressure", PRESSURE),
+        ("io.pressure", PRESSURE),
+        ("cgroup.events", "populated 1\nfrozen 1\n"),
+        ("cgroup.procs", ""),
+    ];
+    if controllers {
+        files[0].1 = "usage_usec 12808448\nuser_usec 12796623\nsystem_usec 11825\nnr_periods 255\nnr_throttled 250\nthrottled_usec 12592706\n";
+        files.extend([
+            ("cpu.max", "50000 100000\n"),
+            ("cpu.weight", "39\n"),
+            ("memory.current", "2580480\n"),
+            ("memory.peak", "2932736\n"),
+            ("memory.stat", STAT_V2),
+            ("memory.events", "low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\n"),
+            ("memory.swap.current", "4096\n"),
+            ("memory.max", "67108864\n"),
+            ("memory.low", "0\n"),
+            ("memory.swap.max", "max\n"),
+            ("pids.current", "4\n"),
+            ("pids.max", "max\n"),
+            ("pids.events", "max 0\n"),
+            ("io.stat", "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2\n7:0 \n"),
+        ]);
+    }
+    for (name, text) in files {
+        tree.write(&file("unified", &container(), name), text);
+    }
+}
+
+fn reader(tree: &Tree, budget: usize) -> InstanceReader {
+    let mut discovery = tree.discovery();
+    let changes = discovery.scan();
+    let [Change::Appeared(found)] = changes.as_slice() else { panic!("{changes:?}") };
+    InstanceReader::new(found.clone(), discovery.roots().clone(), &FdBudget::new(budget))
+}
+
+fn made(layout: Layout) -> Tree {
+    let tree = Tree::new(layout);
+    tree.cgroup(&container());
+    std::fs::create_dir_all(tree.path("sys/dev/block")).unwrap();
+    std::os::unix::fs::symlink("../../devices/x/block/sda", tree.path("sys/dev/block/8:0")).unwrap();
+    match layout {
+        Layout::V1 => fill_v1(&tree),
+        Layout::Hybrid => {
+            fill_v1(&tree);
+            fill_v2(&tree, false);
+        }
+        Layout::Unified => fill_v2(&tree, true),
+    }
+    tree
+}
+
+#[test]
+fn every_layout_gives_the_same_picture() {
+    for layout in [Layout::V1, Layout::Hybrid, Layout::Unified] {
+        // With files kept open, and with none.
+        for budget in [100, 0] {
+            let tree = made(layout);
+            let reading = reader(&tree, budget).read().unwrap();
+            check(layout, &reading);
+        }
+    }
+}
+
+fn check(layout: Layout, reading: &Reading) {
+    let v1 = layout != Layout::Unified;
+    let usage = |v1_ns, v2_ns| if v1 { v1_ns } else { v2_ns };
+    let split = if layout == Layout::V1 { (12_790_000_000, 14_409_658) } else { (12_796_623_000, 11_825_000) };
+    let cpu = Cpu { usage_ns: usage(12_804_409_658, 12_808_448_000), user_ns: Some(split.0), system_ns: Some(split.1) };
+    assert_eq!(reading.cpu, Some(cpu), "{layout:?}");
+    let throttled_ns = usage(12_592_706_252, 12_592_706_000);
+    assert_eq!(reading.throttling, Some(Throttling { periods: 255, throttled_periods: 250, throttled_ns }));
+    let memory = &reading.memory;
+    assert_eq!(memory.usage_bytes, Some(2_580_480));
+    assert_eq!(memory.max_usage_bytes, Some(2_932_736));
+    assert_eq!(memory.working_set_bytes, Some(2_580_480 - 253_952));
+    assert_eq!((memory.rss_bytes, memory.cache_bytes), (Some(65_536), Some(2_039_808)));
+    assert_eq!((memory.swap_bytes, memory.mapped_file_bytes), (Some(4_096), Some(1_613_824)));
+    assert_eq!((memory.limit_hits, memory.oom_kills), (Some(3), Some(2)));
+    assert_eq!((memory.pgfault, memory.pgmajfault), (Some(666), Some(1)));
+    assert_eq!(memory.own_pgfault, v1.then_some(600));
+    assert_eq!(memory.kernel_bytes, (!v1).then_some(12_288));
+    let limits = &reading.limits;
+    assert_eq!((limits.cpu_quota_us, limits.cpu_period_us), (Some(50_000), Some(100_000)));
+    assert_eq!(limits.cpu_shares, Some(usage(1024, 998)));
+    assert_eq!((limits.memory_bytes, limits.memory_swap_bytes), (Some(67_108_864), None));
+    assert_eq!((limits.memory_reservation_bytes, limits.tasks), (None, None));
+    assert_eq!((reading.pids.tasks, reading.pids.limit_hits), (Some(4), Some(0)));
+    assert_eq!((reading.pids.processes, reading.live_processes), (Some(0), Some(0)));
+    let stall = (layout != Layout::V1).then_some(Stall { some_us: 1_500_000, full_us: Some(500_000) });
+    assert_eq!((reading.pressure.cpu, reading.pressure.memory, reading.pressure.io), (stall, stall, stall));
+    let device = DeviceIo {
+        device: "/dev/sda".into(),
+        read_bytes: Some(4096),
+        written_bytes: Some(8192),
+        reads: Some(1),
+        writes: Some(2),
+    };
+    assert_eq!(reading.io, Some(vec![device]));
+    assert_eq!(reading.freezer, Some(Freezer::Frozen));
+    assert_eq!((reading.leader, &reading.network), (None, &None));
+    assert!(reading.problems.is_empty());
+}
+
+#[test]
+fn what_is_not_there_is_absent() {
+    let tree = Tree::new(Layout::Hybrid);
+    tree.cgroup(&container());
+    let reading = reader(&tree, 100).read().unwrap();
+    assert_eq!(reading.cpu, None);
+    assert_eq!(reading.memory, sonde_collect::reading::Memory::default());
+    assert_eq!(reading.limits, sonde_collect::reading::Limits::default());
+    assert_eq!((reading.io.clone(), reading.network.clone(), reading.freezer), (None, None, None));
+    assert_eq!(reading.live_processes, None);
+}
+
+#[test]
+fn nonsense_between_two_readings_costs_only_its_own_value() {
+    let tree = made(Layout::Hybrid);
+    let mut reader = reader(&tree, 100);
+    reader.read().unwrap();
+    for nonsense in ["", "\n", "garbage", "garbage\n", "-1\n", "18446744073709551616\n", "\u{0}\u{0}\n", "1 2 3"] {
+        for name in ["memory.usage_in_bytes", "memory.stat"] {
+            tree.write(&file("memory", &container(), name), nonsense);
+        }
+        tree.write(&file("unified", &container(), "cpu.pressure"), nonsense);
+        let reading = reader.read().unwrap();
+        assert_eq!(reading.memory.usage_bytes, None, "{nonsense:?}");
+        assert_eq!((reading.memory.working_set_bytes, reading.memory.rss_bytes), (None, None));
+        assert_eq!(reading.pressure.cpu, None);
+        assert_eq!(reading.memory.max_usage_bytes, Some(2_932_736));
+        assert!(reading.cpu.is_some() && reading.pressure.memory.is_some());
+    }
+    // The largest number is a number like any other.
+    tree.write(&file("memory", &container(), "memory.usage_in_bytes"), "18446744073709551615\n");
+    tree.write(&file("memory", &container(), "memory.stat"), STAT_V1);
+    let memory = reader.read().unwrap().memory;
+    assert_eq!(memory.working_set_bytes, Some(u64::MAX - 253_952));
+    // More inactive than used: nothing is negative.
+    tree.write(&file("memory", &container(), "memory.usage_in_bytes"), "1\n");
+    assert_eq!(reader.read().unwrap().memory.working_set_bytes, Some(0));
+}
+
+#[test]
+fn the_next_container_of_the_same_name_is_another() {
+    let tree = made(Layout::Hybrid);
+    for budget in [100, 0] {
+        let mut reader = reader(&tree, budget);
+        assert!(reader.read().is_ok());
+        tree.retire_cgroup(&container());
+        tree.cgroup(&container());
+        fill_v1(&tree);
+        assert_eq!(reader.read().err(), Some(Gone));
+        for at in 0..=V1.len() {
+            std::fs::remove_dir_all(tree.path(&format!("retired-{at}"))).unwrap();
+        }
+        tree.remove_cgroup(&container());
+        assert_eq!(reader.read().err(), Some(Gone));
+        tree.cgroup(&container());
+        fill_v1(&tree);
+    }
+}
+
+#[test]
+fn files_are_closed_with_their_reader() {
+    let tree = made(Layout::Hybrid);
+    let mut discovery = tree.discovery();
+    let changes = discovery.scan();
+    let [Change::Appeared(found)] = changes.as_slice() else { panic!("{changes:?}") };
+    let budget = FdBudget::new(1000);
+    let readers: Vec<_> =
+        (0..10).map(|_| InstanceReader::new(Arc::clone(found), discovery.roots().clone(), &budget)).collect();
+    assert!(budget.left() < 900);
+    drop(readers);
+    assert_eq!(budget.left(), 1000);
+}
+
+#[test]
+fn a_process_group_never_counts_backwards() {
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "i=0; while :; do i=$((i+1)); (j=0; while [ $j -lt 20000 ]; do j=$((j+1)); done); done"])
+        .spawn()
+        .unwrap();
+    let tree = Tree::new(Layout::Hybrid);
+    let mut roots = (*tree.roots()).clone();
+    roots.proc = "/proc".into();
+    tree.write("app.pid", &format!("{}\n", child.id()));
+    let node = sonde_collect::NodeId::new("node").unwrap();
+    let mut config = sonde_collect::DiscoveryConfig::new(node);
+    let source = sonde_collect::GroupSource::PidFile(tree.path("app.pid"));
+    config.process_groups = vec![sonde_collect::ProcessGroup { name: "app".into(), source }];
+    let mut discovery = sonde_collect::Discovery::new(Arc::new(roots), config);
+    let changes = discovery.scan();
+    let [Change::Appeared(found)] = changes.as_slice() else { panic!("{changes:?}") };
+    let mut reader = InstanceReader::new(found.clone(), discovery.roots().clone(), &FdBudget::new(10));
+    let mut last = 0;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // Until it has used 300 ms of CPU in some dozens of children.
+    while last < 300_000_000 {
+        assert!(std::time::Instant::now() < deadline, "only {last} ns");
+        let reading = reader.read().unwrap();
+        let usage_ns = reading.cpu.unwrap().usage_ns;
+        assert!(usage_ns >= last, "{usage_ns} after {last}");
+        last = usage_ns;
+        assert!(reading.memory.rss_bytes.unwrap() > 0);
+        assert!(reading.pids.processes.unwrap() >= 1);
+        assert_eq!(reading.leader.unwrap().pid, child.id());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(reader.read().err(), Some(Gone));
+}

@@ -1,0 +1,165 @@
+//! Files and Unix sockets below an instance's root.
+//!
+//! A disposable thread takes on the credentials of the instance's leader, then resolves the path with cap-std: nothing leads out
+//! of the root, no magic link is followed. A path is first opened as a path only, which has no effect on a device or FIFO; what it
+//! turned out to be is checked, and only then is it opened or connected to. A file on another mount than the root's is refused, and
+//! an instance that lives in the host's mount namespace has no files at all.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sonde_collect::{Found, Roots};
+use sonde_host::BrokerError;
+use tokio::sync::oneshot;
+
+use super::InstanceBroker;
+
+impl InstanceBroker {
+    pub(super) async fn file(&self, path: &str) -> Result<File, BrokerError> {
+        let path = path.to_owned();
+        self.as_instance(move |root| open_file(root, &path)).await
+    }
+
+    pub(super) async fn unix_socket(&self, path: &str) -> Result<UnixStream, BrokerError> {
+        let path = path.to_owned();
+        self.as_instance(move |root| connect_socket(root, &path)).await
+    }
+
+    /// Runs `work` on the instance's root, on a thread of its own with the instance's credentials.
+    async fn as_instance<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Dir) -> Result<T, BrokerError> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let permit = self.room.disposable.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| BrokerError::Other("too many files are being opened on this node".into()))?;
+        let (found, roots) = (self.found.clone(), self.room.roots.clone());
+        let (done, result) = oneshot::channel();
+        let spawned = thread::Builder::new().name("as-instance".into()).spawn(move || {
+            let opened = enter(&found, &roots).and_then(|root| work(&root));
+            let _ = done.send(opened);
+            drop(permit);
+        });
+        spawned.map_err(|error| BrokerError::Other(error.to_string()))?;
+        result.await.map_err(|_| BrokerError::Other("the thread that opens files has ended".into()))?
+    }
+}
+
+/// The instance's root, with this thread's credentials become those of its leader. There is no way back.
+fn enter(found: &Arc<Found>, roots: &Roots) -> Result<Dir, BrokerError> {
+    let leader = found.leader(roots).ok_or(BrokerError::Gone)?;
+    if leader.mount_namespace.is_none() || leader.shares_host_mounts(roots) {
+        return Err(BrokerError::Denied("the instance lives in the node's own mount namespace, so it has no files of its own".into()));
+    }
+    let directory = leader.directory(roots);
+    let status = std::fs::read_to_string(directory.join("status")).map_err(|_| BrokerError::Gone)?;
+    let (uid, gid) = credentials(&status).ok_or(BrokerError::Gone)?;
+    let root = Dir::open_ambient_dir(directory.join("root"), cap_std::ambient_authority()).map_err(io_error)?;
+    if !leader.is_alive() {
+        return Err(BrokerError::Gone);
+    }
+    set_thread_groups(&[]).map_err(errno)?;
+    set_thread_res_gid(gid, gid, gid).map_err(errno)?;
+    // Last: leaving uid 0 takes all capabilities of the thread with it.
+    set_thread_res_uid(uid, uid, uid).map_err(errno)?;
+    Ok(root)
+}
+
+/// File-system uid and gid, the fourth number of each line (proc_pid_status(5)).
+fn credentials(status: &str) -> Option<(Uid, Gid)> {
+    let fourth = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().nth(3)?.parse::<u32>().ok()
+    };
+    Some((Uid::from_raw(fourth("Uid:")?), Gid::from_raw(fourth("Gid:")?)))
+}
+
+fn io_error(error: std::io::Error) -> BrokerError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(code) => errno(code),
+        // cap-std's own refusals have no code: the path leads out of the root.
+        None => BrokerError::Denied(format!("{error}")),
+    }
+}
+
+fn errno(code: Errno) -> BrokerError {
+    match code {
+        Errno::NOENT | Errno::NOTDIR => BrokerError::NotFound,
+        Errno::ACCESS | Errno::PERM => BrokerError::NotReadable,
+        Errno::XDEV | Errno::LOOP => BrokerError::Denied("the path leads out of the instance's root".into()),
+        Errno::CONNREFUSED => BrokerError::Refused,
+        Errno::SRCH => BrokerError::Gone,
+        other => BrokerError::Other(std::io::Error::from(other).to_string()),
+    }
+}
+
+/// A path as such: resolved, and not yet opened.
+fn resolve(root: &Dir, path: &str) -> Result<File, BrokerError> {
+    let relative = PathBuf::from(path.trim_start_matches('/'));
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::PATH.bits() as i32);
+    Ok(root.open_with(relative, &options).map_err(io_error)?.into_std())
+}
+
+fn kind_of(path: &File) -> Result<FileType, BrokerError> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(path).map_err(errno)?.st_mode))
+}
+
+fn mount_of(file: impl AsFd) -> Result<u64, BrokerError> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(errno)?;
+    Ok(stat.stx_mnt_id)
+}
+
+/// The name under which this thread can open what a path descriptor stands for.
+fn again(path: &File) -> String {
+    format!("/proc/thread-self/fd/{}", path.as_raw_fd())
+}
+
+fn open_file(root: &Dir, path: &str) -> Result<File, BrokerError> {
+    let resolved = resolve(root, path)?;
+    if kind_of(&resolved)? != FileType::RegularFile {
+        return Err(BrokerError::NotReadable);
+    }
+    if mount_of(&resolved)? != mount_of(root)? {
+        return Err(BrokerError::Denied("the file is on another mount than the instance's root".into()));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(again(&resolved), flags, Mode::empty()).map_err(errno)?))
+}
+
+fn connect_socket(root: &Dir, path: &str) -> Result<UnixStream, BrokerError> {
+    let resolved = resolve(root, path)?;
+    if kind_of(&resolved)? != FileType::Socket {
+        return Err(BrokerError::Refused);
+    }
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(errno)?;
+    let address = SocketAddrUnix::new(again(&resolved)).map_err(errno)?;
+    match connect(&socket, &address) {
+        Ok(()) => Ok(UnixStream::from(socket)),
+        // A Unix socket whose backlog is full answers at once that it would block.
+        Err(Errno::AGAIN) => Err(BrokerError::Timeout),
+        Err(code) => Err(errno(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_system_credentials_are_taken() {
+        let status = "Name:\tredis\nUid:\t100\t101\t102\t103\nGid:\t200\t201\t202\t203\n";
+        let (uid, gid) = credentials(status).unwrap();
+        assert_eq!((uid.as_raw(), gid.as_raw()), (103, 203));
+        assert!(credentials("Uid:\t1\n").is_none());
+    }
+}

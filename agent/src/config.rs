@@ -1,0 +1,447 @@
+//! The agent's configuration: what the operator wrote, and what it means once checked.
+//!
+//! One TOML file. [`Config::parse`] rejects unknown keys and reports every fault at once, so that a broken edit
+//! of a running agent changes nothing and says all that is wrong. Paths are relative to the file's folder. Secrets are named by path, never held here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sonde_collect::{GroupSource, ProcessGroup};
+use sonde_host::{PathRule, Policy, PortRule};
+
+use crate::matching::Match;
+
+/// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
+const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
+const LOWEST_FLOOR: Duration = Duration::from_millis(50);
+const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
+/// Names of the URL that are not instances.
+const RESERVED_NAMES: [&str; 4] = ["node", "gz", "instances", "refresh"];
+/// Who owns what no rule gives to an account.
+pub const OPERATOR: &str = "operator";
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path} cannot be read")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} is not valid: {message}")]
+    Syntax { path: String, message: String },
+    #[error("{path} is not valid: {}", .faults.join("; "))]
+    Faults { path: String, faults: Vec<String> },
+}
+
+/// As the file has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    listen: RawListen,
+    node: RawNode,
+    reading: RawReading,
+    policy: RawPolicy,
+    sensors_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    #[serde(rename = "process_group")]
+    process_groups: Vec<RawGroup>,
+    #[serde(rename = "sensor")]
+    sensors: Vec<RawSensor>,
+    #[serde(rename = "owner")]
+    owners: Vec<RawOwner>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawListen {
+    address: Option<String>,
+    tls: Option<RawTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawNode {
+    id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawReading {
+    floor: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPolicy {
+    class: Option<String>,
+    min_interval: Option<String>,
+    fuel: Option<u64>,
+    wall: Option<String>,
+    boundary_bytes: Option<u64>,
+    host_calls: Option<u64>,
+    series: Option<u64>,
+    labels: Option<u64>,
+    label_name_bytes: Option<u64>,
+    label_value_bytes: Option<u64>,
+    log_bytes: Option<u64>,
+    sockets: Option<u64>,
+    state_bytes: Option<u64>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
+    tcp: Option<Vec<RawPort>>,
+    http: Option<Vec<RawPort>>,
+    unix: Option<Vec<String>>,
+    files: Option<Vec<String>>,
+    kstats: Option<bool>,
+    processes: Option<bool>,
+    secrets: Option<bool>,
+    state: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawPort {
+    One(u16),
+    Range(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGroup {
+    name: String,
+    pid_file: Option<PathBuf>,
+    cgroup: Option<String>,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSensor {
+    file: String,
+    name: Option<String>,
+    #[serde(default, rename = "match")]
+    matching: RawMatch,
+    #[serde(default)]
+    config: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    secrets: BTreeMap<String, PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOwner {
+    account: String,
+    #[serde(rename = "match")]
+    matching: RawMatch,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawMatch {
+    name: Option<String>,
+    runtime: Option<String>,
+    id: Option<String>,
+    image: Option<String>,
+}
+
+/// Files of a TLS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: PathBuf,
+}
+
+/// A sensor file and the instances it runs on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorRule {
+    /// Its name on an instance; the file's stem unless given.
+    pub name: String,
+    /// In the sensors' folder.
+    pub file: String,
+    pub matching: Match,
+    pub config: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, PathBuf>,
+}
+
+/// Which account owns what matches. Only of fields that tenants cannot set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnerRule {
+    pub account: String,
+    pub matching: Match,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub tls: Option<Tls>,
+    pub node_id: Option<String>,
+    pub floor: Duration,
+    pub policy: Policy,
+    pub sensors_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub process_groups: Vec<ProcessGroup>,
+    pub sensors: Vec<SensorRule>,
+    pub owners: Vec<OwnerRule>,
+}
+
+impl Config {
+    /// Reads and checks a file. `listen` is where to listen when the file does not say.
+    pub fn load(path: &Path, listen: SocketAddr) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::parse(&text, folder, &shown, listen)
+    }
+
+    /// Checks a file's text. `shown` names the file in errors.
+    pub fn parse(text: &str, folder: &Path, shown: &str, listen: SocketAddr) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text)
+            .map_err(|error| ConfigError::Syntax { path: shown.into(), message: error.to_string().trim().replace('\n', " ") })?;
+        let mut faults = Vec::new();
+        let config = check(raw, folder, listen, &mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults { path: shown.into(), faults }) }
+    }
+}
+
+fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) -> Config {
+    let listen = match raw.listen.address.as_deref().map(str::parse) {
+        None => listen,
+        Some(Ok(address)) => address,
+        Some(Err(_)) => {
+            faults.push("listen.address is IP:PORT, such as \"127.0.0.1:9164\"".into());
+            listen
+        }
+    };
+    let tls = raw.listen.tls.map(|tls| Tls {
+        certificate: folder.join(tls.certificate),
+        key: folder.join(tls.key),
+        client_ca: folder.join(tls.client_ca),
+    });
+    if tls.is_none() && !listen.ip().is_loopback() {
+        faults.push(format!(
+            "listen.address {listen} is not a loopback address: it needs [listen.tls] certificate, key and client_ca, or 127.0.0.1"
+        ));
+    }
+    let floor = duration("reading.floor", raw.reading.floor.as_deref(), faults).unwrap_or(DEFAULT_FLOOR);
+    if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
+        faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
+    }
+    Config {
+        listen,
+        tls,
+        node_id: raw.node.id,
+        floor,
+        policy: policy(raw.policy, faults),
+        sensors_dir: folder.join(raw.sensors_dir.unwrap_or_else(|| "sensors".into())),
+        state_dir: folder.join(raw.state_dir.unwrap_or_else(|| "state".into())),
+        process_groups: process_groups(raw.process_groups, folder, faults),
+        sensors: raw.sensors.into_iter().filter_map(|sensor| sensor_rule(sensor, folder, faults)).collect(),
+        owners: raw
+            .owners
+            .into_iter()
+            .map(|owner| OwnerRule { account: owner.account, matching: matching(owner.matching) })
+            .collect(),
+    }
+}
+
+/// Parses `15s`, `500ms`, `2m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+}
+
+fn duration(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<Duration> {
+    let text = text?;
+    let parsed = parse_duration(text);
+    if parsed.is_none() {
+        faults.push(format!("{key} is {text:?}: a number and ms, s or m is allowed, such as \"15s\""));
+    }
+    parsed
+}
+
+fn policy(raw: RawPolicy, faults: &mut Vec<String>) -> Policy {
+    use sonde_manifest::Class;
+    let mut policy = Policy::default();
+    match raw.class.as_deref() {
+        None => {}
+        Some("small") => policy.class = Class::Small,
+        Some("medium") => policy.class = Class::Medium,
+        Some("large") => policy.class = Class::Large,
+        Some(other) => faults.push(format!("policy.class is {other:?}: small, medium or large is allowed")),
+    }
+    let limits = &mut policy.limits;
+    let given = [
+        (raw.fuel, &mut limits.fuel),
+        (raw.boundary_bytes, &mut limits.boundary_bytes),
+        (raw.host_calls, &mut limits.host_calls),
+        (raw.series, &mut limits.series),
+        (raw.labels, &mut limits.labels),
+        (raw.label_name_bytes, &mut limits.label_name_bytes),
+        (raw.label_value_bytes, &mut limits.label_value_bytes),
+        (raw.log_bytes, &mut limits.log_bytes),
+        (raw.sockets, &mut limits.sockets),
+        (raw.state_bytes, &mut limits.state_bytes),
+        (raw.bytes_in, &mut limits.bytes_in),
+        (raw.bytes_out, &mut limits.bytes_out),
+    ];
+    for (given, limit) in given {
+        *limit = given.unwrap_or(*limit);
+    }
+    limits.wall = duration("policy.wall", raw.wall.as_deref(), faults).unwrap_or(limits.wall);
+    policy.min_interval =
+        duration("policy.min_interval", raw.min_interval.as_deref(), faults).unwrap_or(policy.min_interval);
+    policy.tcp = ports("policy.tcp", raw.tcp, faults);
+    policy.http = ports("policy.http", raw.http, faults);
+    policy.unix = raw.unix.map_or(PathRule::Any, PathRule::Under);
+    policy.files = raw.files.map_or(PathRule::Any, PathRule::Under);
+    policy.kstats = raw.kstats.unwrap_or(policy.kstats);
+    policy.processes = raw.processes.unwrap_or(policy.processes);
+    policy.secrets = raw.secrets.unwrap_or(policy.secrets);
+    policy.state = raw.state.unwrap_or(policy.state);
+    policy
+}
+
+fn ports(key: &str, raw: Option<Vec<RawPort>>, faults: &mut Vec<String>) -> PortRule {
+    let Some(raw) = raw else { return PortRule::Any };
+    let mut ranges = Vec::new();
+    for port in raw {
+        match port {
+            RawPort::One(port) => ranges.push((port, port)),
+            RawPort::Range(range) => {
+                let ends = range.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+                match ends {
+                    Some((first, last)) if first <= last => ranges.push((first, last)),
+                    _ => faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed")),
+                }
+            }
+        }
+    }
+    PortRule::Only(ranges)
+}
+
+fn process_groups(raw: Vec<RawGroup>, folder: &Path, faults: &mut Vec<String>) -> Vec<ProcessGroup> {
+    let mut groups: Vec<ProcessGroup> = Vec::new();
+    for group in raw {
+        let name = group.name;
+        if !is_plain_name(&name) || RESERVED_NAMES.contains(&name.as_str()) {
+            faults.push(format!(
+                "process_group {name:?}: a name is 1 to 63 of a-z A-Z 0-9 . _ - and none of {}",
+                RESERVED_NAMES.join(", ")
+            ));
+            continue;
+        }
+        if groups.iter().any(|known| known.name == name) {
+            faults.push(format!("process_group {name:?} is there twice"));
+            continue;
+        }
+        let source = match (group.pid_file, group.cgroup, group.port) {
+            (Some(path), None, None) => GroupSource::PidFile(folder.join(path)),
+            (None, Some(cgroup), None) => GroupSource::Cgroup(cgroup),
+            (None, None, Some(port)) => GroupSource::Port(port),
+            _ => {
+                faults.push(format!("process_group {name:?} has one of pid_file, cgroup and port"));
+                continue;
+            }
+        };
+        groups.push(ProcessGroup { name, source });
+    }
+    groups
+}
+
+fn is_plain_name(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Option<SensorRule> {
+    let Some(stem) = raw.file.strip_suffix(".wasm").filter(|stem| is_plain_name(stem)) else {
+        faults.push(format!("sensor.file is {:?}: the name of a file in the sensors' folder, NAME.wasm, is allowed", raw.file));
+        return None;
+    };
+    let name = raw.name.unwrap_or_else(|| stem.to_owned());
+    if !is_plain_name(&name) {
+        faults.push(format!("sensor.name is {name:?}: 1 to 63 of a-z A-Z 0-9 . _ - are allowed"));
+        return None;
+    }
+    let mut config = BTreeMap::new();
+    for (key, value) in raw.config {
+        match value {
+            toml::Value::String(text) => drop(config.insert(key, text)),
+            toml::Value::Integer(number) => drop(config.insert(key, number.to_string())),
+            toml::Value::Boolean(flag) => drop(config.insert(key, flag.to_string())),
+            _ => faults.push(format!("sensor {name:?}: config.{key} is a string, an integer or a boolean")),
+        }
+    }
+    let secrets = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
+    Some(SensorRule { name, file: raw.file, matching: matching(raw.matching), config, secrets })
+}
+
+fn matching(raw: RawMatch) -> Match {
+    Match { name: raw.name, runtime: raw.runtime, id: raw.id, image: raw.image }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9164);
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("/data"), "sonde.toml", LOOPBACK).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_is_a_configuration() {
+        let config = parse("").unwrap();
+        assert_eq!(config.listen, LOOPBACK);
+        assert_eq!(config.sensors_dir, Path::new("/data/sensors"));
+        assert_eq!(config.floor, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let error = parse(
+            "[reading]\nfloor = \"soon\"\n[policy]\nclass = \"huge\"\ntcp = [\"9-1\"]\n[[process_group]]\nname = \"node\"\nport = 1\n[[sensor]]\nfile = \"../x.wasm\"\n",
+        )
+        .unwrap_err();
+        for named in ["reading.floor", "policy.class", "policy.tcp", "\"node\"", "../x.wasm"] {
+            assert!(error.contains(named), "{named} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(parse("colour = \"blue\"").unwrap_err().contains("colour"));
+        assert!(parse("[policy]\ntpc = [1]").unwrap_err().contains("tpc"));
+    }
+
+    #[test]
+    fn the_world_is_not_served_in_plain_text() {
+        let error = parse("[listen]\naddress = \"0.0.0.0:9164\"").unwrap_err();
+        assert!(error.contains("client_ca"), "{error}");
+    }
+
+    #[test]
+    fn a_group_has_one_source() {
+        assert!(parse("[[process_group]]\nname = \"a\"").unwrap_err().contains("one of"));
+        assert!(parse("[[process_group]]\nname = \"a\"\nport = 80\ncgroup = \"/x\"").unwrap_err().contains("one of"));
+        assert_eq!(parse("[[process_group]]\nname = \"a\"\nport = 80").unwrap().process_groups.len(), 1);
+    }
+}

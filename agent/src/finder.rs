@@ -1,0 +1,164 @@
+//! The thread that looks for instances: it sleeps until the kernel says that something changed.
+//!
+//! Walking cgroup directories and reading state files blocks, so it has a thread of its own and sends what changed to the keeper. It can be
+//! told to look now, and to look with another configuration; then it sends everything that is there, because the differences it knew are void.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use sonde_collect::{Change, Discovery, DiscoveryConfig, Found, Roots, Watcher};
+use tokio::sync::{mpsc, oneshot};
+
+/// Events that come together are one scan: a container's birth is a dozen of them.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// What the finder has found.
+pub enum Finding {
+    /// What is different from before.
+    Changes(Vec<Change>),
+    /// All that is there, after a change of configuration.
+    Everything(Vec<Arc<Found>>),
+    /// Claims refused so far, by reason, and the latest of them in words.
+    Refused([u64; 3], Vec<String>),
+}
+
+enum Order {
+    Look(oneshot::Sender<()>),
+    Configure(DiscoveryConfig),
+}
+
+/// The handle on the thread, which ends when it is dropped.
+pub struct Finder {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Finder {
+    /// Starts looking.
+    pub fn start(roots: Arc<Roots>, config: DiscoveryConfig, findings: mpsc::Sender<Finding>) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (orders, inbox) = channel();
+        let watcher = Watcher::new()?;
+        let finding = Looking { roots: roots.clone(), watcher, findings, refused: [0; 3], wake: wake.clone() };
+        let discovery = Discovery::new(roots, config);
+        thread::Builder::new().name("finder".into()).spawn(move || finding.look(discovery, &inbox))?;
+        Ok(Self { orders, wake })
+    }
+
+    /// Looks now, and returns when what was found has been sent.
+    pub async fn look(&self) {
+        let (done, looked) = oneshot::channel();
+        self.order(Order::Look(done));
+        let _ = looked.await;
+    }
+
+    pub fn configure(&self, config: DiscoveryConfig) {
+        self.order(Order::Configure(config));
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Finder {
+    fn drop(&mut self) {
+        // The thread sees a closed channel once it is woken; the sender itself is dropped right after this.
+        let (closed, _) = channel();
+        drop(std::mem::replace(&mut self.orders, closed));
+        self.wake();
+    }
+}
+
+struct Looking {
+    roots: Arc<Roots>,
+    watcher: Watcher,
+    findings: mpsc::Sender<Finding>,
+    refused: [u64; 3],
+    wake: Arc<OwnedFd>,
+}
+
+impl Looking {
+    fn look(mut self, mut discovery: Discovery, orders: &Receiver<Order>) {
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut everything = false;
+        loop {
+            let changes = self.watcher.scan(&mut discovery);
+            let finding = if std::mem::take(&mut everything) {
+                Some(Finding::Everything(discovery.instances().cloned().collect()))
+            } else {
+                (!changes.is_empty()).then_some(Finding::Changes(changes))
+            };
+            if !self.tell(finding, &discovery) {
+                return;
+            }
+            waiting.drain(..).for_each(|done| done.send(()).unwrap_or(()));
+            self.wait(discovery.rescan_every());
+            loop {
+                match orders.try_recv() {
+                    Ok(Order::Look(done)) => waiting.push(done),
+                    Ok(Order::Configure(config)) => {
+                        discovery = Discovery::new(self.roots.clone(), config);
+                        everything = true;
+                    }
+                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                }
+            }
+        }
+    }
+
+    /// Sends; false when nobody listens any more.
+    fn tell(&mut self, finding: Option<Finding>, discovery: &Discovery) -> bool {
+        let refused = discovery.refused();
+        if refused != self.refused {
+            self.refused = refused;
+            let words = discovery.refusals().map(|refusal| format!("{}: {}", refusal.reason.as_str(), refusal.what));
+            let finding = Finding::Refused(refused, words.collect());
+            if self.findings.blocking_send(finding).is_err() {
+                return false;
+            }
+        }
+        finding.is_none_or(|finding| self.findings.blocking_send(finding).is_ok())
+    }
+
+    /// Sleeps until something changed, somebody calls, or `most` has passed.
+    fn wait(&mut self, most: Duration) {
+        let until = Instant::now() + most;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            let wake = self.wake.clone();
+            let (called, changed) = {
+                let mut fds = [PollFd::new(&*wake, PollFlags::IN), PollFd::from_borrowed_fd(self.watcher.as_fd(), PollFlags::IN)];
+                match poll(&mut fds, Some(&timeout)) {
+                    Ok(_) => (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()),
+                    Err(_) => (false, false),
+                }
+            };
+            if called {
+                let _ = rustix::io::read(&*wake, &mut [0_u8; 8]);
+                return;
+            }
+            if changed && self.watcher.drain() {
+                thread::sleep(SETTLE);
+                let _ = self.watcher.drain();
+                return;
+            }
+        }
+    }
+}

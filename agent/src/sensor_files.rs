@@ -1,0 +1,150 @@
+//! The folder of sensors: which files are there, and what has been loaded of them.
+//!
+//! A file is loaded when its stamp changes. If the new version cannot be loaded, the old one stays and the fault is
+//! kept beside it: a bad copy must not take a working probe away.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use sonde_host::{MAX_SENSOR_BYTES, Sensor};
+
+/// Which version of a file this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size_bytes: u64,
+    changed_ns: i128,
+}
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+pub(crate) struct SensorFile {
+    stamp: Option<Stamp>,
+    /// The newest version that could be loaded.
+    pub(crate) sensor: Option<Arc<Sensor>>,
+    /// Why the newest version could not be.
+    pub(crate) fault: Option<Arc<str>>,
+}
+
+/// The files of the folder by name.
+#[derive(Debug, Default)]
+pub(crate) struct SensorFiles {
+    files: BTreeMap<String, SensorFile>,
+    /// Why the folder itself cannot be read; said once.
+    unreadable: Option<String>,
+}
+
+/// A file whose bytes are new.
+pub(crate) struct NewFile {
+    pub(crate) name: String,
+    pub(crate) stamp: Stamp,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What a look at the folder brought.
+#[derive(Default)]
+pub(crate) struct Look {
+    pub(crate) new: Vec<NewFile>,
+    /// A file is gone or has become unreadable: what runs where must be gone over again.
+    pub(crate) changed: bool,
+}
+
+impl SensorFiles {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &SensorFile)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&SensorFile> {
+        self.files.get(name)
+    }
+
+    /// Looks at the folder. Reads what is new, at most [`MAX_SENSOR_BYTES`] of each. A missing folder is an empty one.
+    pub(crate) fn look(&mut self, folder: &Path) -> Look {
+        let mut look = Look::default();
+        let mut present = Vec::new();
+        match std::fs::read_dir(folder) {
+            Ok(entries) => {
+                self.unreadable = None;
+                for entry in entries.flatten() {
+                    let Ok(name) = entry.file_name().into_string() else { continue };
+                    // A name beginning with a dot is a copy in progress.
+                    if name.ends_with(".wasm") && !name.starts_with('.') {
+                        self.look_at(&name, &entry.path(), &mut look);
+                        present.push(name);
+                    }
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let words = error.to_string();
+                if self.unreadable.as_ref() != Some(&words) {
+                    tracing::warn!(folder = %folder.display(), %error, "the sensors' folder cannot be read; what runs goes on");
+                    self.unreadable = Some(words);
+                }
+                return look;
+            }
+        }
+        let before = self.files.len();
+        self.files.retain(|name, _| present.contains(name));
+        look.changed |= self.files.len() != before;
+        look
+    }
+
+    fn look_at(&mut self, name: &str, path: &Path, look: &mut Look) {
+        let Ok(metadata) = std::fs::metadata(path) else { return };
+        let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        let stamp = Stamp { inode: metadata.ino(), size_bytes: metadata.len(), changed_ns };
+        let file = self.files.entry(name.to_owned()).or_default();
+        if file.stamp == Some(stamp) {
+            return;
+        }
+        file.stamp = Some(stamp);
+        match read(path) {
+            Ok(bytes) => look.new.push(NewFile { name: name.to_owned(), stamp, bytes }),
+            Err(fault) => {
+                tracing::warn!(sensor = name, fault, "a sensor was refused");
+                file.fault = Some(fault.into());
+                look.changed = true;
+            }
+        }
+    }
+
+    /// Takes in what loading a file came to. False where the file has changed again meanwhile.
+    pub(crate) fn loaded(&mut self, name: &str, stamp: Stamp, loaded: Result<Arc<Sensor>, String>) -> bool {
+        let Some(file) = self.files.get_mut(name).filter(|file| file.stamp == Some(stamp)) else { return false };
+        match loaded {
+            Ok(sensor) => {
+                tracing::info!(sensor = name, version = sensor.manifest.version, digest = %sensor.digest, "a sensor was loaded");
+                file.sensor = Some(sensor);
+                file.fault = None;
+            }
+            Err(fault) => {
+                tracing::warn!(sensor = name, fault, "a sensor was refused");
+                file.fault = Some(fault.into());
+            }
+        }
+        true
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let sentence = |error: std::io::Error| format!("the file cannot be read: {error}");
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path).map_err(sentence)?;
+    let metadata = file.metadata().map_err(sentence)?;
+    if !metadata.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    let too_large = || format!("it is {} bytes, and a sensor has at most {MAX_SENSOR_BYTES}", metadata.len());
+    if metadata.len() > MAX_SENSOR_BYTES as u64 {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SENSOR_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(sentence)?;
+    if bytes.len() > MAX_SENSOR_BYTES { Err(too_large()) } else { Ok(bytes) }
+}

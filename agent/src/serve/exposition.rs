@@ -1,0 +1,211 @@
+//! The bytes of one target: native series, its sensors' series, and series about the sensors.
+//!
+//! Everything is written straight from a reading and the slots into one buffer. A family belongs to one source: what two
+//! dynamic sensors both bring goes to the one whose name comes first, and the other's is left out and counted.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use sonde_collect::{Judgement, families, node_families};
+use sonde_expo::name::sample_names;
+use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_host::{RunFailure, Slot, Totals};
+
+use crate::gate::Taken;
+use crate::instance::{GoneInstance, Instance};
+use crate::node::TakenNode;
+
+/// Which parts of an exposition are wanted: `?collect[]=native`, `?collect[]=sensor/NAME`. None named means all.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Parts {
+    native: bool,
+    sensors: Vec<String>,
+}
+
+impl Parts {
+    /// From the values of `collect[]`; the sentence names the one that means nothing.
+    pub(super) fn of(values: &[String]) -> Result<Self, String> {
+        let mut parts = Self::default();
+        for value in values {
+            match value.strip_prefix("sensor/") {
+                Some(name) => parts.sensors.push(name.to_owned()),
+                None if value == "native" => parts.native = true,
+                None => return Err(format!("collect[] is {value:?}: \"native\" or \"sensor/NAME\" is allowed")),
+            }
+        }
+        Ok(parts)
+    }
+
+    fn all(&self) -> bool {
+        !self.native && self.sensors.is_empty()
+    }
+
+    fn native(&self) -> bool {
+        self.native || self.all()
+    }
+
+    fn sensor(&self, name: &str) -> bool {
+        self.all() || self.sensors.iter().any(|wanted| wanted == name)
+    }
+}
+
+/// An instance that lives.
+pub(super) fn write_instance(writer: &mut Writer<'_>, instance: &Instance, taken: &Taken, parts: &Parts) {
+    let now = Instant::now();
+    if parts.native() {
+        families::write_reading(writer, &instance.base, &taken.reading);
+        families::write_judgement(writer, &instance.base, &taken.judgement);
+        families::write_age(writer, &instance.base, now.saturating_duration_since(taken.reading.taken_at));
+    }
+    let placed = instance.placed();
+    let slots: Vec<&Slot> =
+        placed.iter().filter(|p| parts.sensor(&p.name)).filter_map(|p| p.slot.as_deref()).collect();
+    write_sensors(writer, &slots, now);
+}
+
+/// An instance that is stopped or gone: its state and nothing else.
+pub(super) fn write_state(writer: &mut Writer<'_>, base: &Labels, judgement: &Judgement) {
+    families::write_judgement(writer, base, judgement);
+}
+
+pub(super) fn write_gone(writer: &mut Writer<'_>, gone: &GoneInstance) {
+    families::write_judgement(writer, &gone.base, &gone.judgement);
+}
+
+pub(super) fn write_node(writer: &mut Writer<'_>, taken: &TakenNode) {
+    let none = Labels::new(&[]);
+    node_families::write_node(writer, &none, &taken.reading);
+    families::write_age(writer, &none, taken.at.elapsed());
+}
+
+/// What is written about one sensor.
+struct Said {
+    totals: Totals,
+    up: bool,
+    series: u64,
+    clashes: u64,
+    last_success: Option<(Duration, Duration)>,
+}
+
+fn write_sensors(writer: &mut Writer<'_>, slots: &[&Slot], now: Instant) {
+    let none = Labels::new(&[]);
+    let mut claimed: HashMap<String, usize> = HashMap::new();
+    let mut said = Vec::with_capacity(slots.len());
+    for (place, slot) in slots.iter().enumerate() {
+        let latest = slot.latest();
+        let mut series = 0;
+        let mut clashes = 0;
+        if let Some(fresh) = slot.fresh(now) {
+            series = fresh.collected.series;
+            for family in &fresh.collected.families {
+                let names = sample_names(&family.name, family.kind);
+                if names.iter().any(|name| claimed.get(name).is_some_and(|owner| *owner != place)) {
+                    clashes += family.samples.len() as u64;
+                    continue;
+                }
+                claimed.extend(names.into_iter().map(|name| (name, place)));
+                writer.write_family(&none, family);
+            }
+        }
+        slot.note_clashes(clashes);
+        said.push(Said {
+            totals: slot.totals(),
+            up: slot.is_up(),
+            series: series.saturating_sub(clashes),
+            clashes: slot.clashes(),
+            last_success: latest.map(|latest| {
+                let wall = latest.at_wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+                (wall, now.saturating_duration_since(latest.at))
+            }),
+        });
+    }
+    write_about_sensors(writer, slots, &said);
+}
+
+/// One row of the table below: name, kind, help, unit, and the value, absent where there is none.
+type Row = (&'static str, Kind, &'static str, &'static str, fn(&Said) -> Option<Number>);
+
+const ABOUT_SENSORS: [Row; 11] = [
+    ("sonde_sensor_up", Kind::Gauge, "Whether the sensor's last run succeeded.", "", |s| {
+        Some(Number::Unsigned(u64::from(s.up)))
+    }),
+    (
+        "sonde_sensor_last_success_timestamp_seconds",
+        Kind::Gauge,
+        "When the sensor last succeeded, in seconds since 1970.",
+        "seconds",
+        |s| s.last_success.map(|(wall, _)| Number::Float(wall.as_secs_f64())),
+    ),
+    (
+        "sonde_sensor_age_seconds",
+        Kind::Gauge,
+        "How long ago the sensor's samples in this exposition were collected.",
+        "seconds",
+        |s| s.last_success.map(|(_, age)| Number::Float(age.as_secs_f64())),
+    ),
+    ("sonde_sensor_runs_total", Kind::Counter, "Runs of the sensor, failed ones among them.", "", |s| {
+        Some(Number::Unsigned(s.totals.runs))
+    }),
+    ("sonde_sensor_fuel_total", Kind::Counter, "Fuel that the sensor's runs were charged.", "", |s| {
+        Some(Number::Unsigned(s.totals.fuel))
+    }),
+    ("sonde_sensor_cpu_seconds_total", Kind::Counter, "CPU time of the sensor's runs.", "seconds", |s| {
+        Some(Number::Float(s.totals.cpu.as_secs_f64()))
+    }),
+    ("sonde_sensor_memory_peak_bytes", Kind::Gauge, "The most memory that one run of the sensor had.", "bytes", |s| {
+        Some(Number::Unsigned(s.totals.memory_peak_bytes as u64))
+    }),
+    ("sonde_sensor_series", Kind::Gauge, "Series of the sensor in this exposition.", "", |s| {
+        Some(Number::Unsigned(s.series))
+    }),
+    (
+        "sonde_sensor_series_dropped_total",
+        Kind::Counter,
+        "Series left out: over the limit, there twice, or in a family of another sensor's.",
+        "",
+        |s| Some(Number::Unsigned(s.totals.series_dropped + s.clashes)),
+    ),
+    (
+        "sonde_sensor_throttled_seconds_total",
+        Kind::Counter,
+        "How long the sensor's runs were held back.",
+        "seconds",
+        |s| Some(Number::Float(s.totals.throttled.as_secs_f64())),
+    ),
+    ("sonde_sensor_failures_total", Kind::Counter, "Failed runs of the sensor, by reason.", "", |_| None),
+];
+
+fn write_about_sensors(writer: &mut Writer<'_>, slots: &[&Slot], said: &[Said]) {
+    let bases: Vec<Labels> = slots.iter().map(|slot| Labels::new(&[("sensor", &slot.name)])).collect();
+    for (name, kind, help, unit, value) in ABOUT_SENSORS {
+        let mut family = writer.family(name, kind, help, unit);
+        for (base, said) in bases.iter().zip(said) {
+            if name == "sonde_sensor_failures_total" {
+                for (reason, count) in RunFailure::REASONS.iter().zip(said.totals.failures) {
+                    // Only the reasons that have happened: seventeen zeros a sensor would be most of the exposition.
+                    if count > 0 {
+                        family.sample(base, &[("reason", reason)], Number::Unsigned(count));
+                    }
+                }
+            } else if let Some(value) = value(said) {
+                family.sample(base, &[], value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        let all = Parts::of(&[]).unwrap();
+        assert!(all.native() && all.sensor("redis"));
+        let native = Parts::of(&["native".into()]).unwrap();
+        assert!(native.native() && !native.sensor("redis"));
+        let one = Parts::of(&["sensor/redis".into()]).unwrap();
+        assert!(!one.native() && one.sensor("redis") && !one.sensor("nginx"));
+        assert!(Parts::of(&["everything".into()]).is_err());
+    }
+}

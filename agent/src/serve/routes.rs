@@ -1,0 +1,317 @@
+//! Which request gets what: the routes of design §5.3.
+//!
+//! Nothing here waits for a sensor, and for the kernel only within a deadline. A body of the request is never read. Errors are sentences
+//! in plain text, so that no client takes one for data.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use sonde_collect::{InstanceState, Judgement};
+use sonde_expo::{Writer, accept_encoding, negotiate};
+use sonde_host::Schedule;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::answer::{self, Answer};
+use super::exposition::{self, Parts};
+use super::json::{InstanceRow, SensorRow};
+use crate::about::About;
+use crate::config::Config;
+use crate::floor::Scraper;
+use crate::gate::{Answer as Read, READ_DEADLINE};
+use crate::instance::{Catalogue, Instance, Lookup};
+use crate::node::NodeGate;
+use crate::reading_threads::ReadingThreads;
+
+/// The header by which a scraper says how long it waits, in seconds.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+/// The header by which a proxy names the owner that it expects.
+const EXPECTED_OWNER: &str = "x-sonde-owner";
+/// Why an instance has no exposition.
+const REASON: &str = "x-sonde-reason";
+/// The part of a scraper's time that may be spent on waiting for the kernel; the rest is for the way back.
+const WAITING_SHARE: f64 = 0.5;
+/// How long `refresh` may take.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
+/// A first guess at an exposition's size, so that the buffer grows once or never.
+const EXPOSITION_BYTES: usize = 16 << 10;
+
+/// What the routes answer from.
+pub struct Room {
+    pub catalogue: Arc<Catalogue>,
+    pub node: NodeGate,
+    pub threads: Arc<ReadingThreads>,
+    pub schedule: Schedule,
+    pub config: watch::Receiver<Arc<Config>>,
+    pub about: Arc<About>,
+    pub refresh: mpsc::Sender<oneshot::Sender<()>>,
+    /// True once the first look for instances is done.
+    pub ready: watch::Receiver<bool>,
+    /// `http://ADDRESS`, for the URLs in answers to those who did not say how they came here.
+    pub base_url: String,
+}
+
+/// Answers one request and counts it.
+pub(super) async fn answer(room: &Room, connection: u64, request: Request<Incoming>) -> Answer {
+    let answer = route(room, connection, &request).await;
+    room.about.answered(answer.status().as_u16());
+    answer
+}
+
+/// What a request says of itself, beside its path.
+struct Asking<'a> {
+    headers: &'a HeaderMap,
+    query: &'a str,
+    scraper: Scraper,
+    wait: Duration,
+}
+
+async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Answer {
+    let path: Vec<&str> = request.uri().path().trim_start_matches('/').split('/').collect();
+    let asking = asking(connection, request);
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match (path.as_slice(), get) {
+        (["v1", "refresh"], _) if request.method() == Method::POST => refresh(room).await,
+        (["v1", "refresh"], _) => refused("refresh is asked for with POST"),
+        (_, false) => refused("this route is asked for with GET"),
+        (["metrics"], _) => about(room, &asking),
+        (["healthz"], _) => answer::sentence(StatusCode::OK, "ok"),
+        (["readyz"], _) if *room.ready.borrow() => answer::sentence(StatusCode::OK, "ready"),
+        (["readyz"], _) => answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done"),
+        (["v1", "instances"], _) => instances(room, &asking).await,
+        (["v1", "node" | "gz", "metrics"], _) => node(room, &asking).await,
+        (["v1", "node" | "gz", "sensors"], _) => answer::json::<SensorRow>(&[]),
+        (["v1", wanted, what @ ("metrics" | "sensors")], _) => {
+            let Some(wanted) = unescape(wanted) else { return not_found() };
+            match *what {
+                "metrics" => instance(room, &wanted, &asking).await,
+                _ => sensors(room, &wanted, &asking),
+            }
+        }
+        _ => not_found(),
+    }
+}
+
+fn asking(connection: u64, request: &Request<Incoming>) -> Asking<'_> {
+    let timeout = request.headers().get(SCRAPE_TIMEOUT);
+    let seconds = timeout.and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
+    let wait = seconds
+        .filter(|seconds| (0.0..3600.0).contains(seconds))
+        .map_or(READ_DEADLINE, |seconds| Duration::from_secs_f64(seconds * WAITING_SHARE));
+    Asking {
+        headers: request.headers(),
+        query: request.uri().query().unwrap_or_default(),
+        scraper: if timeout.is_some() { Scraper::Connection(connection) } else { Scraper::Anybody },
+        wait,
+    }
+}
+
+fn not_found() -> Answer {
+    answer::sentence(StatusCode::NOT_FOUND, "there is no such thing here")
+}
+
+fn refused(why: &str) -> Answer {
+    answer::sentence(StatusCode::METHOD_NOT_ALLOWED, why)
+}
+
+/// Percent-decoding of one path segment; `None` where it is not UTF-8.
+fn unescape(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match hex.filter(|_| *first == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The values of `collect[]` in a query.
+fn collect(query: &str) -> Result<Parts, String> {
+    let values: Option<Vec<String>> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(key, _)| unescape(key).as_deref() == Some("collect[]"))
+        .map(|(_, value)| unescape(&value.replace('+', " ")))
+        .collect();
+    Parts::of(&values.ok_or("collect[] is not UTF-8")?)
+}
+
+/// An exposition in the format that the scraper asked for.
+fn expose(room: &Room, asking: &Asking<'_>, status: StatusCode, write: impl FnOnce(&mut Writer<'_>)) -> Answer {
+    let header = |name| asking.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let negotiated = negotiate(header(ACCEPT));
+    let mut body = Vec::with_capacity(EXPOSITION_BYTES);
+    let mut writer = Writer::new(negotiated, &mut body);
+    write(&mut writer);
+    writer.finish();
+    room.about.scrape_bytes.add(body.len() as u64);
+    answer::exposition(status, negotiated.content_type, body, accept_encoding(header(ACCEPT_ENCODING)))
+}
+
+async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
+    let began = Instant::now();
+    let parts = match collect(asking.query) {
+        Ok(parts) => parts,
+        Err(sentence) => return answer::sentence(StatusCode::BAD_REQUEST, &sentence),
+    };
+    let answer = match room.catalogue.look_up(wanted) {
+        Lookup::Unknown => return not_found(),
+        Lookup::Gone(gone) => {
+            if let Some(misdirected) = misdirected(asking, &gone.owner) {
+                return misdirected;
+            }
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let answer = expose(room, asking, status, |writer| exposition::write_gone(writer, &gone));
+            with_reason(answer, &gone.judgement)
+        }
+        Lookup::Live(instance) => {
+            if let Some(misdirected) = misdirected(asking, &instance.owner) {
+                return misdirected;
+            }
+            if let Scraper::Connection(scraper) = asking.scraper {
+                room.schedule.scraped(instance.target, scraper);
+            }
+            live(room, &instance, asking, &parts).await
+        }
+    };
+    room.about.scrapes.add(1);
+    room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    answer
+}
+
+async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Parts) -> Answer {
+    let floor = room.config.borrow().floor;
+    match instance.gate.read(asking.scraper, floor, asking.wait, &room.threads).await {
+        Read::Taken(taken) => {
+            room.about.read_problems.add(taken.reading.problems.len() as u64);
+            if taken.reading.taken_at.elapsed() > floor + READ_DEADLINE {
+                room.about.readings_late.add(1);
+            }
+            if taken.judgement.state == InstanceState::Stopped {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let write = |writer: &mut Writer<'_>| exposition::write_state(writer, &instance.base, &taken.judgement);
+                return with_reason(expose(room, asking, status, write), &taken.judgement);
+            }
+            expose(room, asking, StatusCode::OK, |writer| exposition::write_instance(writer, instance, &taken, parts))
+        }
+        Read::Gone => {
+            let judgement = Judgement::gone(sonde_collect::Reason::Removed);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let write = |writer: &mut Writer<'_>| exposition::write_state(writer, &instance.base, &judgement);
+            with_reason(expose(room, asking, status, write), &judgement)
+        }
+        Read::NotInTime => {
+            room.about.readings_late.add(1);
+            answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time")
+        }
+    }
+}
+
+/// The state and the first reason, as a header: `gone; oom_killed`.
+fn with_reason(mut answer: Answer, judgement: &Judgement) -> Answer {
+    let reasons: Vec<&str> = judgement.reasons.iter().map(|reason| reason.as_str()).collect();
+    let text = format!("{}; {}", judgement.state.as_str(), reasons.join(","));
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        answer.headers_mut().insert(REASON, value);
+    }
+    answer
+}
+
+/// 421 where the proxy expects another owner than the instance has.
+fn misdirected(asking: &Asking<'_>, owner: &str) -> Option<Answer> {
+    let expected = asking.headers.get(EXPECTED_OWNER)?;
+    let differs = expected.as_bytes() != owner.as_bytes();
+    differs.then(|| answer::sentence(StatusCode::MISDIRECTED_REQUEST, "the instance is not the expected owner's"))
+}
+
+fn sensors(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
+    match room.catalogue.look_up(wanted) {
+        Lookup::Live(instance) => misdirected(asking, &instance.owner).unwrap_or_else(|| {
+            let rows: Vec<SensorRow> = instance.placed().iter().map(SensorRow::new).collect();
+            answer::json(&rows)
+        }),
+        Lookup::Gone(gone) => misdirected(asking, &gone.owner).unwrap_or_else(|| answer::json::<SensorRow>(&[])),
+        Lookup::Unknown => not_found(),
+    }
+}
+
+async fn instances(room: &Room, asking: &Asking<'_>) -> Answer {
+    let floor = room.config.borrow().floor;
+    let host = asking.headers.get(HOST).and_then(|value| value.to_str().ok());
+    let base_url = match (host, room.base_url.split_once("://")) {
+        (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
+        _ => room.base_url.clone(),
+    };
+    let mut rows = Vec::new();
+    for instance in room.catalogue.live() {
+        let judgement = match instance.gate.read(Scraper::Anybody, floor, asking.wait, &room.threads).await {
+            Read::Taken(taken) => Some(taken.judgement.clone()),
+            Read::Gone => Some(Judgement::gone(sonde_collect::Reason::Removed)),
+            Read::NotInTime => None,
+        };
+        rows.push(InstanceRow::new(&instance.found, &instance.owner, judgement.as_ref(), &base_url));
+    }
+    for gone in room.catalogue.gone() {
+        rows.push(InstanceRow::new(&gone.found, &gone.owner, Some(&gone.judgement), &base_url));
+    }
+    answer::json(&rows)
+}
+
+async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
+    let began = Instant::now();
+    let floor = room.config.borrow().floor;
+    let Some(taken) = room.node.read(asking.scraper, floor, asking.wait, &room.threads).await else {
+        return answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time");
+    };
+    let answer = expose(room, asking, StatusCode::OK, |writer| exposition::write_node(writer, &taken));
+    room.about.scrapes.add(1);
+    room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    answer
+}
+
+fn about(room: &Room, asking: &Asking<'_>) -> Answer {
+    let (live, gone) = room.catalogue.count();
+    let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
+    expose(room, asking, StatusCode::OK, |writer| room.about.write(writer, live, gone, sensors))
+}
+
+async fn refresh(room: &Room) -> Answer {
+    let (done, refreshed) = oneshot::channel();
+    let asked = room.refresh.send(done).await;
+    let refreshed = tokio::time::timeout(REFRESH_DEADLINE, refreshed).await;
+    match (asked, refreshed) {
+        (Ok(()), Ok(Ok(()))) => answer::sentence(StatusCode::OK, "refreshed"),
+        _ => answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the refresh has begun and is not done yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded_once() {
+        assert_eq!(unescape("a%2Fb").as_deref(), Some("a/b"));
+        assert_eq!(unescape("a%252Fb").as_deref(), Some("a%2Fb"));
+        assert_eq!(unescape("100%").as_deref(), Some("100%"));
+        assert_eq!(unescape("%ff"), None);
+    }
+
+    #[test]
+    fn collect_is_read_from_the_query() {
+        assert_eq!(collect("collect[]=native"), Parts::of(&["native".into()]));
+        assert_eq!(collect("x=1&collect%5B%5D=sensor%2Fredis"), Parts::of(&["sensor/redis".into()]));
+        assert!(collect("collect[]=nothing").is_err());
+    }
+}

@@ -1,0 +1,332 @@
+//! Real containers: a runc bundle whose root is busybox and the programs a test names.
+//!
+//! The rootfs holds programs of this machine with the shared libraries that `ldd` names, so no image is
+//! downloaded. runc gives each container namespaces of its own, the network's included, and brings its
+//! loopback up. Where its cgroups are is read from runc's own state, never guessed: controllers of one
+//! container can sit under different paths (design §5.7).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::run_to_end;
+
+/// Every name this crate gives starts so; the sweep touches no other.
+const PREFIX: &str = "st-";
+/// runc's state, one folder a container.
+const RUNC_STATE: &str = "/run/runc";
+/// The period of the CPU limit: a tenth of the kernel's default, so that a throttled container's usage
+/// is smooth to 10 ms and its rate is a figure that a test can hold to 1 %.
+const CPU_PERIOD_US: u64 = 10_000;
+
+/// A name that no other test has, and that tells whose it is: `st-<pid of the test>-<n>-<what>`.
+pub fn unique_name(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{PREFIX}{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A root file system, shared read-only by any number of containers.
+pub struct Rootfs {
+    dir: TempDir,
+}
+
+impl Rootfs {
+    /// busybox with all its applets, and `programs` (found by PATH) with their libraries.
+    pub fn with(programs: &[&str]) -> Arc<Self> {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let root = dir.path();
+        for folder in ["bin", "etc", "proc", "dev", "sys", "tmp", "var/log/nginx", "var/lib/nginx", "run"] {
+            fs::create_dir_all(root.join(folder)).expect("the temporary folder is writable");
+        }
+        let busybox = find_program("busybox");
+        install(&busybox, root);
+        let applets = run_to_end(Command::new(&busybox).arg("--list")).stdout;
+        for applet in String::from_utf8_lossy(&applets).lines().filter(|a| *a != "busybox") {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("applet names are unique");
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("etc is writable");
+        fs::write(root.join("etc/group"), "root:x:0:\n").expect("etc is writable");
+        for program in programs {
+            install(&find_program(program), root);
+        }
+        Arc::new(Self { dir })
+    }
+
+    /// Where it is on the host.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Copies a program to `bin`, and its libraries to where it looks for them.
+fn install(program: &Path, root: &Path) {
+    let name = program.file_name().expect("a program is a file");
+    fs::copy(program, root.join("bin").join(name)).expect("a program can be copied");
+    for library in libraries(program) {
+        let to = root.join(library.strip_prefix("/").expect("ldd prints absolute paths"));
+        fs::create_dir_all(to.parent().expect("a file has a folder")).expect("the rootfs is writable");
+        fs::copy(&library, to).expect("a library can be copied");
+    }
+}
+
+fn find_program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("{name} is not on PATH: `cargo xtask test` installs what the tests need"))
+}
+
+/// The shared libraries and the loader of a program; none when it is static.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd is part of libc");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
+/// A container to be started.
+pub struct ContainerBuilder {
+    name: String,
+    rootfs: Option<Arc<Rootfs>>,
+    programs: Vec<String>,
+    memory_limit_bytes: Option<u64>,
+    cpu_percent: Option<u64>,
+    entry: Vec<String>,
+}
+
+/// A running container. Dropping it kills and deletes it.
+pub struct Container {
+    id: String,
+    bundle: TempDir,
+    deleted: bool,
+    _rootfs: Arc<Rootfs>,
+}
+
+impl Container {
+    /// A busybox container that sleeps, until told otherwise. `what` ends its unique id.
+    pub fn named(what: &str) -> ContainerBuilder {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
+        ContainerBuilder {
+            name: unique_name(what),
+            rootfs: None,
+            programs: Vec::new(),
+            memory_limit_bytes: None,
+            cpu_percent: None,
+            entry: ["sleep", "100000"].map(String::from).to_vec(),
+        }
+    }
+
+    /// runc's id, which is also the instance's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn state(&self) -> Value {
+        let file = Path::new(RUNC_STATE).join(&self.id).join("state.json");
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("cannot read {}: {e}", file.display()));
+        serde_json::from_str(&text).expect("runc writes JSON")
+    }
+
+    /// The first process's id, as the host sees it.
+    pub fn pid(&self) -> u32 {
+        let pid = self.state()["init_process_pid"].as_u64().expect("a running container has a first process");
+        u32::try_from(pid).expect("pids fit u32")
+    }
+
+    /// The folder of one controller (`cpuacct`, `memory`, …); of the one tree on cgroup v2.
+    pub fn cgroup(&self, controller: &str) -> PathBuf {
+        let state = self.state();
+        let paths = &state["cgroup_paths"];
+        let path = paths[controller].as_str().or_else(|| paths[""].as_str());
+        path.unwrap_or_else(|| panic!("runc names no cgroup for {controller}: {paths}")).into()
+    }
+
+    /// CPU time used since birth, ns, straight from the kernel.
+    pub fn cpu_usage_ns(&self) -> u64 {
+        read_cpu_usage_ns(&self.cgroup("cpuacct"))
+    }
+
+    /// Memory charged now, bytes, straight from the kernel.
+    pub fn memory_usage_bytes(&self) -> u64 {
+        let folder = self.cgroup("memory");
+        read_number(&folder.join("memory.usage_in_bytes"))
+            .or_else(|| read_number(&folder.join("memory.current")))
+            .expect("memory is accounted")
+    }
+
+    /// The memory limit in force, bytes.
+    pub fn memory_limit_bytes(&self) -> u64 {
+        let folder = self.cgroup("memory");
+        read_number(&folder.join("memory.limit_in_bytes"))
+            .or_else(|| read_number(&folder.join("memory.max")))
+            .expect("memory is limited")
+    }
+
+    /// Runs a command inside; its output, whatever its exit.
+    pub fn exec(&self, command: &[&str]) -> Output {
+        let mut runc = Command::new("runc");
+        runc.arg("exec").arg(&self.id).args(command).stdin(Stdio::null());
+        runc.output().unwrap_or_else(|e| panic!("cannot run {runc:?}: {e}"))
+    }
+
+    /// Runs a command inside and returns what it printed; panics unless it exits with 0.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let output = self.exec(&["sh", "-c", script]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "`{script}` in {} ended with {}: {text}{}",
+            self.id,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    }
+
+    /// What the container's first process has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.bundle.path().join("log")).unwrap_or_default()
+    }
+
+    /// Kills everything in it and removes it, as `docker rm -f` would.
+    pub fn delete(mut self) {
+        self.remove();
+    }
+
+    fn remove(&mut self) {
+        if !std::mem::replace(&mut self.deleted, true) {
+            delete_by_id(&self.id);
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what the container {} said ---\n{}\n---", self.id, self.log());
+        }
+        self.remove();
+    }
+}
+
+impl ContainerBuilder {
+    /// Programs of this machine to have inside, by name.
+    #[must_use]
+    pub fn programs(mut self, programs: &[&str]) -> Self {
+        self.programs = programs.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Uses a rootfs made before, instead of one of its own.
+    #[must_use]
+    pub fn rootfs(mut self, rootfs: &Arc<Rootfs>) -> Self {
+        self.rootfs = Some(Arc::clone(rootfs));
+        self
+    }
+
+    #[must_use]
+    pub fn memory_limit_bytes(mut self, bytes: u64) -> Self {
+        self.memory_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// At most this share of one CPU.
+    #[must_use]
+    pub fn cpu_percent(mut self, percent: u64) -> Self {
+        self.cpu_percent = Some(percent);
+        self
+    }
+
+    /// The first process, a shell script.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        self.entry = ["sh", "-c", script].map(String::from).to_vec();
+        self
+    }
+
+    /// Starts it; returns when its first process runs.
+    pub fn run(self) -> Container {
+        let bundle = TempDir::new().expect("a temporary folder can be made");
+        let programs: Vec<&str> = self.programs.iter().map(String::as_str).collect();
+        let rootfs = self.rootfs.clone().unwrap_or_else(|| Rootfs::with(&programs));
+        run_to_end(Command::new("runc").arg("spec").current_dir(bundle.path()));
+        let file = bundle.path().join("config.json");
+        let text = fs::read_to_string(&file).expect("runc spec writes config.json");
+        let mut config: Value = serde_json::from_str(&text).expect("runc writes JSON");
+        self.describe(&mut config, &rootfs);
+        fs::write(&file, config.to_string()).expect("the bundle is writable");
+        let log = fs::File::create(bundle.path().join("log")).expect("the bundle is writable");
+        let mut runc = Command::new("runc");
+        runc.args(["run", "--detach", "--bundle"]).arg(bundle.path()).arg(&self.name);
+        runc.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be duplicated")).stderr(log);
+        let status = runc.status().expect("runc is installed");
+        let said = fs::read_to_string(bundle.path().join("log")).unwrap_or_default();
+        let container = Container { id: self.name, bundle, deleted: false, _rootfs: rootfs };
+        assert!(status.success(), "{runc:?} ended with {status}: {said}");
+        container
+    }
+
+    fn describe(&self, config: &mut Value, rootfs: &Rootfs) {
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(self.entry);
+        config["root"] = json!({ "path": rootfs.path(), "readonly": true });
+        config["hostname"] = json!(self.name);
+        let mounts = config["mounts"].as_array_mut().expect("runc spec lists mounts");
+        // A server wants somewhere to write; the rest of its root is read-only and shared.
+        for place in ["/tmp", "/run", "/var/log/nginx", "/var/lib/nginx"] {
+            mounts.push(json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"] }));
+        }
+        let resources = &mut config["linux"]["resources"];
+        if let Some(limit) = self.memory_limit_bytes {
+            resources["memory"] = json!({ "limit": limit });
+        }
+        if let Some(percent) = self.cpu_percent {
+            resources["cpu"] = json!({ "period": CPU_PERIOD_US, "quota": CPU_PERIOD_US * percent / 100 });
+        }
+    }
+}
+
+/// CPU time of a cgroup in ns: v1's `cpuacct.usage`, else v2's `cpu.stat` (µs).
+pub fn read_cpu_usage_ns(folder: &Path) -> u64 {
+    read_number(&folder.join("cpuacct.usage"))
+        .or_else(|| {
+            let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+            let usage_us: u64 = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?.trim().parse().ok()?;
+            Some(usage_us * 1000)
+        })
+        .unwrap_or_else(|| panic!("{} accounts no CPU time", folder.display()))
+}
+
+fn read_number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn delete_by_id(id: &str) {
+    let output = Command::new("runc").args(["delete", "--force", id]).stdin(Stdio::null()).output();
+    if let Ok(output) = output
+        && !output.status.success()
+    {
+        eprintln!("runc delete {id}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Deletes containers of tests that were killed before they could clean up: ours by prefix, and the
+/// test's process is no longer there.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(RUNC_STATE) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            delete_by_id(&name);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A running `sonde up`, held to its outward contract: its URLs, its files and its command.
+//!
+//! It gets a data folder of its own and a port from the kernel, and is found as users find it: by
+//! `endpoints.json`. The binary and the sensors are those that `cargo xtask test` has built
+//! (`SONDE_BIN`, `SONDE_WASM_DIR`); without it, those in the target folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::exposition::Exposition;
+use crate::footprint::Footprint;
+use crate::http::{Request, Response};
+use crate::process::Process;
+use crate::wait::eventually;
+
+/// From the start to serving: it compiles its sensors first, on a machine that may be busy.
+const START: Duration = Duration::from_secs(60);
+/// Births and deaths are noticed in about a second (design §3); a busy machine gets a few.
+const NOTICE: Duration = Duration::from_secs(10);
+
+/// A `sonde up` to be started.
+#[derive(Default)]
+pub struct SondeBuilder {
+    binary: Option<PathBuf>,
+    config: String,
+    sensors: Vec<String>,
+}
+
+/// A running `sonde up`, ended when dropped.
+pub struct Sonde {
+    process: Process,
+    dir: TempDir,
+    agent: String,
+}
+
+/// What a `sonde` command said.
+#[derive(Debug)]
+pub struct CliOutput {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The target folder of this build.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => dir.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    }
+}
+
+fn binary() -> PathBuf {
+    let path = std::env::var_os("SONDE_BIN").map_or_else(|| target_dir().join("debug/sonde"), PathBuf::from);
+    assert!(path.is_file(), "there is no {}: `cargo xtask test` builds it", path.display());
+    path
+}
+
+/// A sensor or test guest as built, `name.wasm`.
+pub fn sensor_path(file: &str) -> PathBuf {
+    let dir = std::env::var_os("SONDE_WASM_DIR").map_or_else(|| target_dir().join("sensors-out"), PathBuf::from);
+    let path = dir.join(file);
+    assert!(path.is_file(), "there is no {}: `cargo xtask sensors` builds it", path.display());
+    path
+}
+
+impl SondeBuilder {
+    /// Runs this binary instead of the one built for the tests.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
+        self
+    }
+
+    /// Adds text to `sonde.toml`.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self.config.push('\n');
+        self
+    }
+
+    /// A process group, by one further key: `port = 1`, `pid_file = "…"` or `cgroup = "…"`.
+    #[must_use]
+    pub fn process_group(self, name: &str, key: &str) -> Self {
+        self.config(&format!("[[process_group]]\nname = \"{name}\"\n{key}\n"))
+    }
+
+    /// Installs a built sensor and has it run on the instances of that name. `more` is further TOML of
+    /// its `[[sensor]]` entry, tables last.
+    #[must_use]
+    pub fn sensor(mut self, file: &str, instance: &str, more: &str) -> Self {
+        self.sensors.push(file.to_owned());
+        self.config(&format!("[[sensor]]\nfile = \"{file}\"\nmatch = {{ name = \"{instance}\" }}\n{more}\n"))
+    }
+
+    /// Starts it and waits until it is ready.
+    #[track_caller]
+    pub fn up(self) -> Sonde {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let sensors = dir.path().join("sensors");
+        fs::create_dir(&sensors).expect("the temporary folder is writable");
+        for file in &self.sensors {
+            fs::copy(sensor_path(file), sensors.join(file)).expect("the temporary folder is writable");
+        }
+        let config = format!("[listen]\naddress = \"127.0.0.1:0\"\n\n{}", self.config);
+        fs::write(dir.path().join("sonde.toml"), config).expect("the temporary folder is writable");
+        let mut command = Command::new(self.binary.unwrap_or_else(binary));
+        command.arg("up").arg("--data-dir").arg(dir.path());
+        let mut process = Process::start("sonde up", &mut command, &dir.path().join("log"));
+        let agent = eventually("sonde writing endpoints.json", START, || {
+            assert!(process.ended().is_none(), "sonde up ended at once: {}", process.log());
+            let text = fs::read_to_string(dir.path().join("endpoints.json")).map_err(|e| e.to_string())?;
+            let endpoints: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            let agent = endpoints["agent"].as_str().ok_or_else(|| format!("no agent in {text}"))?;
+            Ok::<_, String>(agent.trim_end_matches('/').to_owned())
+        });
+        let sonde = Sonde { process, dir, agent };
+        eventually("sonde ready", START, || match Request::get(&sonde.url("/readyz")).send() {
+            Ok(response) if response.status == 200 => Ok(()),
+            Ok(response) => Err(format!("status {}: {}", response.status, response.text())),
+            Err(error) => Err(error.to_string()),
+        });
+        sonde
+    }
+}
+
+impl Sonde {
+    pub fn configure() -> SondeBuilder {
+        SondeBuilder::default()
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The folder whose `*.wasm` it runs.
+    pub fn sensors_dir(&self) -> PathBuf {
+        self.dir().join("sensors")
+    }
+
+    /// `127.0.0.1:PORT` of the agent.
+    pub fn authority(&self) -> &str {
+        self.agent.strip_prefix("http://").expect("the agent's URL is plain http")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.agent)
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        Request::get(&self.url(path)).send().unwrap_or_else(|e| panic!("GET {path}: {e}"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has printed and logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(self.process.pid())
+    }
+
+    /// Asks it to end; true when it did so by itself.
+    pub fn stop(mut self) -> bool {
+        self.process.stop()
+    }
+
+    /// The list of instances.
+    #[track_caller]
+    pub fn instances(&self) -> Vec<Value> {
+        self.get("/v1/instances").json().as_array().cloned().expect("/v1/instances is a list")
+    }
+
+    /// Waits until an instance of that name is listed in a state that is not `gone`, and returns its entry.
+    #[track_caller]
+    pub fn wait_for_instance(&self, name: &str) -> Value {
+        eventually(&format!("{name} listed"), NOTICE, || {
+            let instances = self.instances();
+            let found = instances.iter().find(|i| i["name"] == name && i["state"] != "gone");
+            found.cloned().ok_or_else(|| format!("{} others are", instances.len()))
+        })
+    }
+
+    /// The text exposition of an instance; panics unless it is served with 200.
+    #[track_caller]
+    pub fn scrape_text(&self, instance: &str) -> String {
+        let response = self.get(&format!("/v1/{instance}/metrics"));
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    }
+
+    /// The same, read.
+    #[track_caller]
+    pub fn scrape(&self, instance: &str) -> Exposition {
+        Exposition::read(&self.scrape_text(instance))
+    }
+
+    /// Scrapes until the sample is what `accept` wants.
+    #[track_caller]
+    pub fn wait_for_value(
+        &self,
+        instance: &str,
+        name: &str,
+        labels: &[(&str, &str)],
+        within: Duration,
+        accept: impl Fn(f64) -> bool,
+    ) -> f64 {
+        eventually(&format!("{name} {labels:?} of {instance}"), within, || {
+            match self.scrape(instance).value(name, labels) {
+                Some(value) if accept(value) => Ok(value),
+                other => Err(format!(
+                    "it is {other:?}; its sensors: {}",
+                    self.get(&format!("/v1/{instance}/sensors")).text()
+                )),
+            }
+        })
+    }
+
+    /// What it says of one sensor of an instance: the entry of `/v1/{instance}/sensors` that names it.
+    #[track_caller]
+    pub fn sensor_entry(&self, instance: &str, name: &str) -> Option<Value> {
+        let answer = self.get(&format!("/v1/{instance}/sensors")).json();
+        let list = answer.as_array().or_else(|| answer["sensors"].as_array()).expect("the sensors are a list").clone();
+        list.into_iter().find(|entry| ["name", "sensor", "file"].iter().any(|key| names(&entry[*key], name)))
+    }
+
+    /// Runs `sonde ARGS --data-dir D`.
+    pub fn cli(&self, args: &[&str]) -> CliOutput {
+        let mut command = Command::new(binary());
+        command.args(args).arg("--data-dir").arg(self.dir());
+        CliOutput::of(&mut command)
+    }
+
+    /// Runs `sonde ARGS` in a folder, with no running Sonde in sight.
+    pub fn cli_in(folder: &Path, args: &[&str]) -> CliOutput {
+        CliOutput::of(Command::new(binary()).args(args).current_dir(folder))
+    }
+}
+
+impl CliOutput {
+    fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().expect("the binary can be run");
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Whether a JSON text is `name`, or the file of that name.
+fn names(value: &Value, name: &str) -> bool {
+    value.as_str().is_some_and(|text| text == name || text.strip_suffix(".wasm") == Some(name))
+}

@@ -1,0 +1,129 @@
+//! What Sonde serves is what promtool and Prometheus accept, to the last line, in each format.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use sonde_tests::{
+    Container, Exposition, Prometheus, Request, Sample, Sonde, StaticServer, eventually, promtool_check,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+const TEXT: &str = "text/plain;version=0.0.4";
+const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0";
+
+/// Names we inherit from cAdvisor, whose style promtool remarks on. None of ours may be here.
+const INHERITED: [&str; 1] = ["container_memory_failcnt"];
+
+/// A container with an honest sensor, and every exposition there is of it and around it.
+struct Scene {
+    sonde: Sonde,
+    container: Container,
+}
+
+impl Scene {
+    fn set() -> Self {
+        let container = Container::named("exposed").memory_limit_bytes(64 << 20).cpu_percent(50).run();
+        let sonde = Sonde::configure().sensor("honest.wasm", container.id(), "").up();
+        sonde.wait_for_instance(container.id());
+        sonde.wait_for_value(container.id(), "sonde_sensor_up", &[("sensor", "honest")], SOON, |up| up == 1.0);
+        Self { sonde, container }
+    }
+
+    fn paths(&self) -> [(&'static str, String); 3] {
+        [
+            ("instance", format!("/v1/{}/metrics", self.container.id())),
+            ("node", "/v1/node/metrics".to_owned()),
+            ("agent", "/metrics".to_owned()),
+        ]
+    }
+
+    fn body(&self, path: &str, accept: &str) -> (String, String) {
+        let response = Request::get(&self.sonde.url(path)).header("Accept", accept).send().expect("it answers");
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        let kind = response.header("content-type").expect("a body has a type").to_owned();
+        let wanted = accept.split(';').next().expect("split yields at least one");
+        assert!(kind.starts_with(wanted), "{path} was asked for {accept} and is {kind}");
+        (kind, response.text())
+    }
+}
+
+#[test]
+fn promtool_finds_no_error_and_remarks_on_inherited_names_only() {
+    let scene = Scene::set();
+    for (what, path) in scene.paths() {
+        let (_, body) = scene.body(&path, TEXT);
+        assert!(!Exposition::read(&body).samples.is_empty(), "{what} has no series");
+        let ours: Vec<_> =
+            promtool_check(&body).into_iter().filter(|r| !INHERITED.contains(&r.metric.as_str())).collect();
+        assert!(ours.is_empty(), "promtool remarks on names of {what} that are not inherited: {ours:#?}");
+    }
+}
+
+/// Name and labels of a sample as Prometheus stores them: without empty labels.
+fn identity(name: &str, labels: impl Iterator<Item = (String, String)>) -> (String, BTreeMap<String, String>) {
+    let kept =
+        labels.filter(|(name, value)| !value.is_empty() && !["job", "instance", "__name__"].contains(&name.as_str()));
+    (name.to_owned(), kept.collect())
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
+}
+
+#[test]
+fn prometheus_ingests_every_line_of_text_and_openmetrics() {
+    let scene = Scene::set();
+    let mut pages = HashMap::new();
+    let mut recorded: Vec<(String, Vec<Sample>)> = Vec::new();
+    for (what, path) in scene.paths() {
+        for (format, accept) in [("text", TEXT), ("openmetrics", OPENMETRICS)] {
+            let (kind, body) = scene.body(&path, accept);
+            let job = format!("{what}-{format}");
+            recorded.push((job.clone(), Exposition::read(&body).samples));
+            pages.insert(format!("/{job}"), (kind, body.into_bytes()));
+        }
+    }
+    let server = StaticServer::start(pages);
+    let mut config = "global: {scrape_interval: 1s}\nscrape_configs:\n".to_owned();
+    for (job, _) in &recorded {
+        let target = server.authority();
+        config.push_str(&format!(
+            "- {{job_name: {job}, metrics_path: /{job}, static_configs: [{{targets: ['{target}']}}]}}\n"
+        ));
+    }
+    let prometheus = Prometheus::with_config(&config);
+
+    for (job, samples) in recorded {
+        prometheus.wait_for(&format!("up{{job=\"{job}\"}}"), SOON, |up| up == 1.0);
+        let scraped = format!("scrape_samples_scraped{{job=\"{job}\"}}");
+        assert_eq!(prometheus.value(&scraped), Some(samples.len() as f64), "samples of {job}");
+        let stored = prometheus.query(&format!("{{job=\"{job}\",__name__!~\"up|scrape_.*\"}}"));
+        let stored: HashMap<_, f64> = stored
+            .iter()
+            .map(|s| (identity(s.label("__name__").unwrap_or_default(), s.labels.iter().cloned()), s.samples[0].1))
+            .collect();
+        assert_eq!(stored.len(), samples.len(), "{job}: two lines of one series, or one is missing");
+        for sample in samples {
+            let key = identity(&sample.name, sample.labels.clone().into_iter());
+            let value = stored.get(&key).unwrap_or_else(|| panic!("{job}: Prometheus has no {key:?}"));
+            assert!(same(*value, sample.value), "{job}: {key:?} is {} and Prometheus has {value}", sample.value);
+        }
+    }
+}
+
+#[test]
+fn both_formats_have_the_same_series() {
+    let scene = Scene::set();
+    let names = |accept| {
+        let (_, body) = scene.body(&scene.paths()[0].1, accept);
+        let samples = Exposition::read(&body).samples;
+        samples.into_iter().map(|s| identity(&s.name, s.labels.into_iter())).collect::<BTreeSet<_>>()
+    };
+    let text = eventually("two expositions of one moment", SOON, || {
+        let (before, openmetrics, after) = (names(TEXT), names(OPENMETRICS), names(TEXT));
+        if before == after { Ok((before, openmetrics)) } else { Err("series came or went") }
+    });
+    let differing: Vec<_> =
+        text.0.symmetric_difference(&text.1).filter(|(name, _)| !name.ends_with("_created")).collect();
+    assert!(differing.is_empty(), "{differing:#?}");
+}

@@ -1,0 +1,13 @@
+//! The end-to-end tests: issue by issue, what Sonde must show on a real node.
+//!
+//! One binary, so that it links once. Each module is one promise of the contract
+//! (docs/ARCHITECTURE.md); the words of `sonde_tests` set the scene.
+
+mod authoring;
+mod expositions;
+mod harness;
+mod hostile;
+mod process_groups;
+mod redis_path;
+mod refusals;
+mod routes;

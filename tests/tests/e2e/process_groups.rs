@@ -1,0 +1,170 @@
+//! A machine without containers is useful too: groups of processes by port, pid file or cgroup, and
+//! a configuration that may be edited while Sonde runs.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use sonde_tests::{Process, Sonde, eventually, unique_name};
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A redis-server of this machine's, on loopback.
+pub(crate) struct Redis {
+    pub(crate) port: u16,
+    pub(crate) process: Process,
+    pub(crate) pid_file: PathBuf,
+}
+
+/// Starts redis-server on a port that was free a moment ago (it cannot choose one itself); its files
+/// go to `dir`.
+pub(crate) fn redis_on_loopback(dir: &Path) -> Redis {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").port();
+    let pid_file = dir.join("redis.pid");
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--pidfile"]).arg(&pid_file);
+    command.arg("--dir").arg(dir);
+    let process = Process::start("redis-server", &mut command, &dir.join("redis.log"));
+    // redis itself writes a pid file only as a daemon.
+    fs::write(&pid_file, format!("{}\n", process.pid())).expect("the temporary folder is writable");
+    eventually("redis listening", SOON, || std::net::TcpStream::connect(("127.0.0.1", port)).map(|_| ()));
+    Redis { port, process, pid_file }
+}
+
+#[test]
+fn by_port_with_a_sensor() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let redis = redis_on_loopback(dir.path());
+    let name = unique_name("by-port");
+    let sonde = Sonde::configure()
+        .process_group(&name, &format!("port = {}", redis.port))
+        .sensor("redis.wasm", &name, &format!("[sensor.config]\nport = \"{}\"", redis.port))
+        .up();
+    sonde.wait_for_instance(&name);
+    sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 1.0);
+    let exposition = sonde.scrape(&name);
+    assert_eq!(exposition.value("sonde_instance_state", &[("state", "running")]), Some(1.0));
+    let cpu: f64 = exposition.all("container_cpu_usage_seconds_total", &[]).map(|s| s.value).sum();
+    assert!(cpu > 0.0, "redis has used some CPU");
+}
+
+#[test]
+fn by_pid_file_until_it_ends() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let mut redis = redis_on_loopback(dir.path());
+    let name = unique_name("by-pid");
+    let sonde = Sonde::configure().process_group(&name, &format!("pid_file = {:?}", redis.pid_file)).up();
+    sonde.wait_for_instance(&name);
+    let memory: f64 = sonde.scrape(&name).all("container_memory_usage_bytes", &[]).map(|sample| sample.value).sum();
+    assert!(memory > 1e6, "redis has over a megabyte");
+    assert!(redis.process.stop());
+    eventually("503", SOON, || {
+        let response = sonde.get(&format!("/v1/{name}/metrics"));
+        if response.status == 503 { Ok(()) } else { Err(response.status) }
+    });
+}
+
+/// A cgroup of the test's own in every hierarchy that accounts something; removed when dropped, which
+/// must be after its processes have ended.
+struct OwnCgroup {
+    folders: Vec<PathBuf>,
+}
+
+impl OwnCgroup {
+    /// Makes `/name` in v1's hierarchies, and in v2's tree wherever it is mounted.
+    fn make(name: &str) -> Self {
+        let roots = ["cpuacct", "cpu", "memory", "pids", "freezer", "blkio", "unified", "."];
+        let roots = roots.map(|root| Path::new("/sys/fs/cgroup").join(root));
+        // `cgroup.procs` is in every root of a hierarchy and in no plain folder.
+        let folders: Vec<_> =
+            roots.iter().filter(|r| r.join("cgroup.procs").exists()).map(|root| root.join(name)).collect();
+        for folder in &folders {
+            fs::create_dir(folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
+        }
+        assert!(!folders.is_empty(), "no cgroup hierarchy is mounted");
+        Self { folders }
+    }
+
+    fn take(&self, pid: u32) {
+        for folder in &self.folders {
+            fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("root may move processes");
+        }
+    }
+}
+
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            let removed = fs::remove_dir(folder);
+            if let Err(error) = removed {
+                eprintln!("cannot remove {}: {error}", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn by_cgroup() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let name = unique_name("by-cgroup");
+    let cgroup = OwnCgroup::make(&name);
+    let sleeper = Process::start("sleep", Command::new("sleep").arg("1000"), &dir.path().join("sleep.log"));
+    cgroup.take(sleeper.pid());
+    let sonde = Sonde::configure().process_group(&name, &format!("cgroup = \"/{name}\"")).up();
+    sonde.wait_for_instance(&name);
+    let exposition = sonde.scrape(&name);
+    assert_eq!(exposition.value("sonde_instance_state", &[("state", "running")]), Some(1.0));
+    let memory = exposition.all("container_memory_usage_bytes", &[]).next();
+    assert!(memory.is_some(), "its cgroup accounts memory");
+}
+
+#[test]
+fn configuration_and_sensors_may_change_while_it_runs() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let redis = redis_on_loopback(dir.path());
+    let name = unique_name("edited");
+    let sonde = Sonde::configure().config("# nothing yet").up();
+    let file = sonde.dir().join("sonde.toml");
+    let empty = fs::read_to_string(&file).expect("sonde.toml is there");
+    assert!(sonde.instances().iter().all(|i| i["name"] != name.as_str()));
+
+    // A group appears.
+    let grouped = format!("{empty}\n[[process_group]]\nname = \"{name}\"\nport = {}\n", redis.port);
+    fs::write(&file, &grouped).expect("the data folder is writable");
+    sonde.wait_for_instance(&name);
+
+    // A sensor appears, with its configuration.
+    let sensor = format!(
+        "{grouped}\n[[sensor]]\nfile = \"redis.wasm\"\nmatch = {{ name = \"{name}\" }}\n[sensor.config]\nport = \"{}\"\n",
+        redis.port
+    );
+    fs::copy(sonde_tests::sensor_path("redis.wasm"), sonde.sensors_dir().join("redis.wasm")).expect("it is writable");
+    fs::write(&file, &sensor).expect("the data folder is writable");
+    sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 1.0);
+
+    // A broken edit changes nothing, and is said.
+    fs::write(&file, format!("{sensor}\n[[process_group]]\nnmae = 3\n")).expect("the data folder is writable");
+    eventually("the fault said", SOON, || {
+        let log = sonde.log();
+        if log.contains("nmae") { Ok(()) } else { Err(log) }
+    });
+    sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 1.0);
+
+    // The sensor's file goes, and so do its series; the group stays.
+    fs::write(&file, &grouped).expect("the data folder is writable");
+    fs::remove_file(sonde.sensors_dir().join("redis.wasm")).expect("it was there");
+    eventually("no redis series", SOON, || {
+        let exposition = sonde.scrape(&name);
+        if exposition.all("redis_up", &[]).next().is_none() { Ok(()) } else { Err("redis_up is still served") }
+    });
+
+    // And the group goes.
+    fs::write(&file, &empty).expect("the data folder is writable");
+    eventually("the group gone", SOON, || {
+        let alive = sonde.instances().into_iter().find(|i| i["name"] == name.as_str() && i["state"] != "gone");
+        alive.map_or(Ok(()), |entry| Err(entry.to_string()))
+    });
+}

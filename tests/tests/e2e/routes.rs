@@ -1,0 +1,202 @@
+//! The agent's routes and the commands that use them: design §5.2 and §5.3 line by line.
+
+use std::time::Duration;
+
+use sonde_tests::{Container, Exposition, Request, Response, Sonde, eventually};
+
+const SOON: Duration = Duration::from_secs(20);
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What each Prometheus asks with, and what it must get (contracts, the scrape request).
+const ACCEPTED: [(&str, &str); 8] = [
+    (
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
+         text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        OPENMETRICS,
+    ),
+    (
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+         text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        OPENMETRICS,
+    ),
+    // 2.49.0 sends a q above 1 for the wildcard; it must not win.
+    (
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+         text/plain;version=0.0.4;q=0.3,*/*;q=2",
+        OPENMETRICS,
+    ),
+    (
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+         text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        OPENMETRICS,
+    ),
+    ("text/plain;version=0.0.4;q=1,*/*;q=0.1", TEXT),
+    ("text/plain", TEXT),
+    ("*/*", TEXT),
+    ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT),
+];
+
+fn ask(sonde: &Sonde, path: &str, header: &str, value: &str) -> Response {
+    Request::get(&sonde.url(path)).header(header, value).send().expect("it answers")
+}
+
+/// The type and parameters without what a server may add after them (`escaping`).
+fn starts_as(response: &Response, wanted: &str) -> bool {
+    response.header("content-type").is_some_and(|kind| kind.starts_with(wanted))
+}
+
+#[test]
+fn formats_follow_the_accept_headers_of_real_scrapers() {
+    let sonde = Sonde::configure().up();
+    for (accept, wanted) in ACCEPTED {
+        let response = ask(&sonde, "/v1/node/metrics", "Accept", accept);
+        assert_eq!(response.status, 200);
+        assert!(starts_as(&response, wanted), "{accept}: {:?}", response.header("content-type"));
+        assert_eq!(response.text().ends_with("# EOF\n"), wanted == OPENMETRICS, "{accept}");
+    }
+    assert!(starts_as(&sonde.get("/v1/node/metrics"), TEXT), "without Accept it is text");
+}
+
+#[test]
+fn gzip_when_asked_and_only_then() {
+    let sonde = Sonde::configure().up();
+    let packed = ask(&sonde, "/v1/node/metrics", "Accept-Encoding", "gzip");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert_eq!(&packed.body[..2], b"\x1f\x8b", "gzip's magic");
+    assert!(!Exposition::read(&packed.text()).samples.is_empty());
+    for refused in ["identity", "gzip;q=0"] {
+        let plain = ask(&sonde, "/v1/node/metrics", "Accept-Encoding", refused);
+        assert_eq!(plain.header("content-encoding"), None, "{refused}");
+        assert!(!Exposition::read(&plain.text()).samples.is_empty());
+    }
+}
+
+#[test]
+fn node_has_two_names_and_the_agent_one() {
+    let sonde = Sonde::configure().up();
+    for path in ["/v1/node/metrics", "/v1/gz/metrics", "/metrics"] {
+        let response = sonde.get(path);
+        assert_eq!(response.status, 200, "{path}");
+        assert!(!Exposition::read(&response.text()).samples.is_empty(), "{path} is empty");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(sonde.get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn unknown_is_404_and_the_wrong_method_405() {
+    let sonde = Sonde::configure().up();
+    for path in [
+        "/",
+        "/v2/node/metrics",
+        "/v1/00000000-0000-5000-8000-000000000000/metrics",
+        "/v1/no-such-container/metrics",
+        "/v1/no-such-container/sensors",
+    ] {
+        assert_eq!(sonde.get(path).status, 404, "{path}");
+    }
+    let climbing = sonde.get("/v1/..%2f..%2fetc/metrics").status;
+    assert!(matches!(climbing, 400 | 404), "{climbing}");
+    assert_eq!(Request::post(&sonde.url("/v1/node/metrics")).send().expect("it answers").status, 405);
+    assert_eq!(sonde.get("/v1/refresh").status, 405);
+}
+
+#[test]
+fn instances_are_listed_and_reached_by_each_of_their_names() {
+    let container = Container::named("listed").run();
+    let sonde = Sonde::configure().up();
+    let entry = sonde.wait_for_instance(container.id());
+    for key in ["id", "runtime", "runtime_id", "name", "image", "owner", "state", "reasons", "metrics"] {
+        assert!(entry.get(key).is_some(), "{key} is missing in {entry}");
+    }
+    assert_eq!(entry["state"], "running");
+    assert_eq!(entry["runtime_id"], container.id());
+    let uuid = entry["id"].as_str().expect("the id is text");
+    assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4), "a UUID: {uuid}");
+    for name in [uuid, container.id()] {
+        let exposition = sonde.scrape(name);
+        assert_eq!(exposition.value("sonde_instance_state", &[("state", "running")]), Some(1.0));
+        assert_eq!(exposition.all("sonde_instance_state", &[]).map(|s| s.value).sum::<f64>(), 1.0);
+    }
+    let metrics = entry["metrics"].as_str().expect("the URL is text");
+    assert_eq!(sonde_tests::get(metrics).status, 200, "{metrics}");
+}
+
+#[test]
+fn owner_expected_by_the_proxy_must_be_the_instances() {
+    let container = Container::named("owned").run();
+    let sonde = Sonde::configure().up();
+    let entry = sonde.wait_for_instance(container.id());
+    let owner = entry["owner"].as_str().expect("the owner is text");
+    let path = format!("/v1/{}/metrics", container.id());
+    assert_eq!(ask(&sonde, &path, "X-Sonde-Owner", owner).status, 200);
+    assert_eq!(ask(&sonde, &path, "X-Sonde-Owner", "somebody-else").status, 421);
+}
+
+#[test]
+fn parts_of_an_exposition() {
+    let container = Container::named("parts").run();
+    let sonde = Sonde::configure().sensor("honest.wasm", container.id(), "").up();
+    let id = container.id();
+    sonde.wait_for_instance(id);
+    sonde.wait_for_value(id, "sonde_sensor_up", &[("sensor", "honest")], SOON, |up| up == 1.0);
+    let part = |query: &str| {
+        let response = sonde.get(&format!("/v1/{id}/metrics?collect[]={query}"));
+        assert_eq!(response.status, 200, "{query}: {}", response.text());
+        Exposition::read(&response.text())
+    };
+    let has = |exposition: &Exposition, prefix: &str| exposition.samples.iter().any(|s| s.name.starts_with(prefix));
+    let native = part("native");
+    assert!(has(&native, "container_") && !has(&native, "honest_"), "{native:?}");
+    let sensor = part("sensor/honest");
+    assert!(has(&sensor, "honest_") && !has(&sensor, "container_"), "{sensor:?}");
+}
+
+#[test]
+fn refresh_finds_what_was_born() {
+    let sonde = Sonde::configure().up();
+    let container = Container::named("fresh").run();
+    let answer = Request::post(&sonde.url("/v1/refresh")).send().expect("it answers");
+    assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
+    let found = sonde.instances().into_iter().any(|i| i["name"] == container.id());
+    assert!(found, "listed as soon as the refresh has answered");
+}
+
+#[test]
+fn commands_find_it_by_its_data_folder() {
+    let container = Container::named("asked").run();
+    let sonde = Sonde::configure().up();
+    sonde.wait_for_instance(container.id());
+
+    let json = sonde.cli(&["instance", "ls", "--json"]);
+    assert_eq!(json.code, Some(0), "{json:?}");
+    let list: serde_json::Value = serde_json::from_str(&json.stdout).expect("--json prints JSON");
+    let names: Vec<_> = list.as_array().expect("a list").iter().map(|i| i["name"].clone()).collect();
+    assert!(names.iter().any(|name| name == container.id()), "{names:?}");
+
+    let table = sonde.cli(&["instance", "ls"]);
+    assert_eq!(table.code, Some(0), "{table:?}");
+    assert!(table.stdout.contains(container.id()), "{table:?}");
+
+    let exposition = sonde.cli(&["get", container.id()]);
+    assert_eq!(exposition.code, Some(0), "{exposition:?}");
+    assert!(!Exposition::read(&exposition.stdout).samples.is_empty());
+
+    let absent = sonde.cli(&["get", "no-such-instance"]);
+    assert_eq!(absent.code, Some(1), "{absent:?}");
+    assert!(absent.stderr.contains("no-such-instance"), "the sentence names it: {absent:?}");
+}
+
+#[test]
+fn ends_when_asked_and_says_where_it_serves() {
+    let sonde = Sonde::configure().up();
+    let log = eventually("the URLs printed", SOON, || {
+        let log = sonde.log();
+        if log.contains(sonde.authority()) { Ok(log) } else { Err(log) }
+    });
+    assert!(log.contains("/v1/node/metrics"), "{log}");
+    assert!(sonde.dir().join("prometheus.yml").is_file());
+    assert!(sonde.stop(), "SIGTERM ends it within seconds");
+}

@@ -1,0 +1,34 @@
+//! Why a command could not go on: one sentence each, with the next step in it.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no command `{0}`; `cargo xtask --help` lists them")]
+    Usage(String),
+    #[error("{what} missing here, and {why}; {next}")]
+    Missing { what: String, why: &'static str, next: String },
+    #[error("no way to build WebAssembly was found; `rustup target add wasm32-unknown-unknown` provides one")]
+    Toolchain(#[source] sonde_guest_build::Error),
+    #[error("{} has no package that builds a cdylib, so there is nothing to build; a sensor's Cargo.toml sets crate-type", .0.display())]
+    NoGuests(PathBuf),
+    #[error("building the sensors failed")]
+    Sensors(#[source] sonde_guest_build::Error),
+    #[error("{what} failed ({status}); the command was `{command}`")]
+    Failed { what: String, command: String, status: String },
+    #[error("`{command}` cannot be started")]
+    Start { command: String, source: std::io::Error },
+    #[error("{} cannot be {verb}", path.display())]
+    File { verb: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cargo's description of the workspace cannot be read: {0}")]
+    Metadata(&'static str),
+    #[error("{tool} printed no {figure}; it said: {said}")]
+    Figure { tool: &'static str, figure: &'static str, said: String },
+}
+
+impl Error {
+    /// 2 for wrong usage, 1 for the rest.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+    }
+}

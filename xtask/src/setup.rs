@@ -1,0 +1,125 @@
+//! What each command needs of the machine, and getting it.
+//!
+//! A thing that is there is never touched. What is missing comes from Debian with one `apt-get`, as root or
+//! by a sudo that asks nothing; the services that packages bring are not started. Where that is not
+//! possible, one sentence names what is missing and the command that installs it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sonde_guest_build::Toolchain;
+
+use crate::error::Error;
+use crate::workspace::{run, say, shown, succeeds};
+
+/// `rustup` may have no way out; it gets this long, in seconds.
+const RUSTUP_SECONDS: &str = "60";
+const RUSTUP_TARGET: &str = "wasm32-unknown-unknown";
+/// Debian's compiler for WebAssembly with the source of its standard library (design §7).
+const DEBIAN_WASM: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// What the machine is set up for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum For {
+    Lint,
+    Sensors,
+    Bench,
+    Test,
+}
+
+/// A program, and the Debian package that has it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    wanted: &'static [For],
+}
+
+const NEEDS: [Need; 9] = [
+    Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
+    Need { program: "runc", package: "runc", wanted: &[For::Test] },
+    Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
+    Need { program: "redis-cli", package: "redis-tools", wanted: &[For::Test] },
+    Need { program: "nginx", package: "nginx", wanted: &[For::Test, For::Bench] },
+    Need { program: "promtool", package: "prometheus", wanted: &[For::Test] },
+    Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
+    Need { program: "ip", package: "iproute2", wanted: &[For::Test] },
+    Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
+];
+
+/// Makes sure of all that the command needs.
+pub(crate) fn setup(what_for: For) -> Result<(), Error> {
+    let wanted = NEEDS.iter().filter(|need| need.wanted.contains(&what_for));
+    let missing: Vec<&str> = wanted.filter(|n| find_program(n.program).is_none()).map(|n| n.package).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if what_for != For::Lint {
+        toolchain()?;
+    }
+    Ok(())
+}
+
+/// The way to build WebAssembly, installed if need be: rustup's target where rustup can fetch it, else
+/// Debian's compiler.
+pub(crate) fn toolchain() -> Result<Toolchain, Error> {
+    if let Ok(found) = Toolchain::find() {
+        return Ok(found);
+    }
+    say(&format!("asking rustup for {RUSTUP_TARGET}"));
+    let mut rustup = Command::new("timeout");
+    rustup.args([RUSTUP_SECONDS, "rustup", "target", "add", RUSTUP_TARGET]);
+    if succeeds(&mut rustup)
+        && let Ok(found) = Toolchain::find()
+    {
+        return Ok(found);
+    }
+    say("rustup cannot fetch it; Debian's compiler for WebAssembly will do");
+    install(&DEBIAN_WASM)?;
+    Toolchain::find().map_err(Error::Toolchain)
+}
+
+/// Where a program is: PATH, and the two folders that an ordinary user's PATH lacks.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+fn install(packages: &[&str]) -> Result<(), Error> {
+    let list = packages.join(" ");
+    let missing = |why, next| {
+        let what = format!("{list} {}", if packages.len() == 1 { "is" } else { "are" });
+        Err(Error::Missing { what, why, next })
+    };
+    if find_program("apt-get").is_none() {
+        let next = "install what your system calls these Debian packages, and try again".to_owned();
+        return missing("there is no apt-get to get them by", next);
+    }
+    let mut command = if is_root() {
+        Command::new("sh")
+    } else if succeeds(Command::new("sudo").args(["-n", "true"])) {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "sh"]);
+        sudo
+    } else {
+        return missing(
+            "only root may install packages",
+            format!("run `sudo apt-get install -y {list}`, and try again"),
+        );
+    };
+    command.args(["-c", include_str!("install.sh"), "install"]).args(packages);
+    match run(&format!("installing {list} (apt-get)"), &mut command) {
+        Err(Error::Failed { status, .. }) => Err(Error::Failed {
+            what: format!("installing {list}"),
+            command: shown(Command::new("apt-get").args(["install", "-y"]).args(packages)),
+            status,
+        }),
+        other => other,
+    }
+}
+
+fn is_root() -> bool {
+    // A process's own folder in /proc belongs to its effective user.
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
