@@ -214,6 +214,110 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What is in force, defaults filled in, as the file would say it.
+    pub fn to_toml(&self) -> String {
+        let mut root = toml::Table::new();
+        let mut listen = table([("address", text(self.listen))]);
+        if let Some(tls) = &self.tls {
+            let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+            listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
+        }
+        root.insert("listen".into(), listen.into());
+        if let Some(id) = &self.node_id {
+            root.insert("node".into(), table([("id", text(id))]).into());
+        }
+        root.insert("reading".into(), table([("floor", milliseconds(self.floor))]).into());
+        root.insert("sensors_dir".into(), text(self.sensors_dir.display()));
+        root.insert("state_dir".into(), text(self.state_dir.display()));
+        root.insert("policy".into(), policy_table(&self.policy).into());
+        let groups = self.process_groups.iter().map(|group| {
+            let source = match &group.source {
+                GroupSource::PidFile(path) => ("pid_file", text(path.display())),
+                GroupSource::Cgroup(path) => ("cgroup", text(path)),
+                GroupSource::Port(port) => ("port", i64::from(*port).into()),
+            };
+            table([("name", text(&group.name)), source]).into()
+        });
+        root.insert("process_group".into(), toml::Value::Array(groups.collect()));
+        let sensors = self.sensors.iter().map(|rule| {
+            let config = rule.config.iter().map(|(key, value)| (key.as_str(), text(value)));
+            let secrets = rule.secrets.iter().map(|(key, path)| (key.as_str(), text(path.display())));
+            table([
+                ("file", text(&rule.file)),
+                ("name", text(&rule.name)),
+                ("match", match_table(&rule.matching)),
+                ("config", table(config).into()),
+                ("secrets", table(secrets).into()),
+            ])
+            .into()
+        });
+        root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
+        let owners = self.owners.iter().map(|rule| {
+            table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into()
+        });
+        root.insert("owner".into(), toml::Value::Array(owners.collect()));
+        root.to_string()
+    }
+}
+
+fn table<'a>(entries: impl IntoIterator<Item = (&'a str, toml::Value)>) -> toml::Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn text(value: impl std::fmt::Display) -> toml::Value {
+    toml::Value::String(value.to_string())
+}
+
+fn milliseconds(duration: Duration) -> toml::Value {
+    text(format!("{}ms", duration.as_millis()))
+}
+
+fn match_table(matching: &Match) -> toml::Value {
+    let keys = [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
+    table(keys.into_iter().filter_map(|(key, glob)| Some((key, text(glob.as_ref()?))))).into()
+}
+
+fn policy_table(policy: &Policy) -> toml::Table {
+    let limits = &policy.limits;
+    let numbers = [
+        ("fuel", limits.fuel),
+        ("boundary_bytes", limits.boundary_bytes),
+        ("host_calls", limits.host_calls),
+        ("series", limits.series),
+        ("labels", limits.labels),
+        ("label_name_bytes", limits.label_name_bytes),
+        ("label_value_bytes", limits.label_value_bytes),
+        ("log_bytes", limits.log_bytes),
+        ("sockets", limits.sockets),
+        ("state_bytes", limits.state_bytes),
+        ("bytes_in", limits.bytes_in),
+        ("bytes_out", limits.bytes_out),
+    ];
+    let mut written = table(numbers.map(|(key, number)| (key, i64::try_from(number).unwrap_or(i64::MAX).into())));
+    written.extend(table([
+        ("class", text(policy.class.name())),
+        ("wall", milliseconds(limits.wall)),
+        ("min_interval", milliseconds(policy.min_interval)),
+        ("kstats", policy.kstats.into()),
+        ("processes", policy.processes.into()),
+        ("secrets", policy.secrets.into()),
+        ("state", policy.state.into()),
+    ]));
+    for (key, rule) in [("tcp", &policy.tcp), ("http", &policy.http)] {
+        if let PortRule::Only(ranges) = rule {
+            let ranges = ranges.iter().map(|(first, last)| text(format!("{first}-{last}")));
+            written.insert(key.into(), toml::Value::Array(ranges.collect()));
+        }
+    }
+    for (key, rule) in [("unix", &policy.unix), ("files", &policy.files)] {
+        if let PathRule::Under(directories) = rule {
+            written.insert(key.into(), toml::Value::Array(directories.iter().map(text).collect()));
+        }
+    }
+    written
+}
+
 fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) -> Config {
     let listen = match raw.listen.address.as_deref().map(str::parse) {
         None => listen,
@@ -413,6 +517,14 @@ mod tests {
         assert_eq!(config.listen, LOOPBACK);
         assert_eq!(config.sensors_dir, Path::new("/data/sensors"));
         assert_eq!(config.floor, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_printed_is_what_was_meant() {
+        let written = "[listen]\naddress = \"127.0.0.1:1\"\n[policy]\ntcp = [1, \"5-9\"]\nfiles = [\"/etc\"]\nfuel = 7\n[[process_group]]\nname = \"a\"\nport = 80\n[[sensor]]\nfile = \"x.wasm\"\nmatch = { name = \"a*\" }\nconfig = { port = 1 }\nsecrets = { key = \"k\" }\n[[owner]]\naccount = \"acme\"\nmatch = { runtime = \"runc\" }\n";
+        let config = parse(written).unwrap();
+        assert_eq!(parse(&config.to_toml()).unwrap(), config);
+        assert_eq!(parse(&parse("").unwrap().to_toml()).unwrap(), parse("").unwrap());
     }
 
     #[test]

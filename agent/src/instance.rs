@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sonde_collect::{Found, InstanceReader, Judgement, Reason};
 use sonde_expo::Labels;
 use sonde_host::{Slot, TargetId};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::gate::Gate;
@@ -52,6 +53,11 @@ impl Instance {
         self.found.name.uuid
     }
 
+    /// The name a person knows it by: its own, else its runtime's id.
+    pub fn display_name(&self) -> &str {
+        self.found.name.name.as_deref().unwrap_or(&self.found.name.runtime_id)
+    }
+
     /// The sensors of the instance, in the order of their names.
     pub fn placed(&self) -> Arc<Vec<Placed>> {
         self.placed.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -91,6 +97,7 @@ pub enum Lookup {
 #[derive(Default)]
 pub struct Catalogue {
     inner: RwLock<Inner>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -100,6 +107,11 @@ struct Inner {
 }
 
 impl Catalogue {
+    /// Says when an instance has come or gone.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     pub fn live(&self) -> Vec<Arc<Instance>> {
         let mut live: Vec<_> = self.read(|inner| inner.live.values().cloned().collect());
         live.sort_by(|a: &Arc<Instance>, b| a.found.name.runtime_id.cmp(&b.found.name.runtime_id));
@@ -136,11 +148,12 @@ impl Catalogue {
             inner.gone.remove(&instance.id());
             inner.live.insert(instance.id(), instance);
         });
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Moves an instance to the gone ones and returns it.
     pub(crate) fn remove(&self, id: Uuid, reason: Reason) -> Option<Arc<Instance>> {
-        self.write(|inner| {
+        let removed = self.write(|inner| {
             let instance = inner.live.remove(&id)?;
             let gone = GoneInstance {
                 found: instance.found.clone(),
@@ -156,7 +169,9 @@ impl Catalogue {
             }
             inner.gone.insert(id, Arc::new(gone));
             Some(instance)
-        })
+        });
+        self.changes.send_modify(|count| *count += 1);
+        removed
     }
 
     /// Forgets what has been gone for long enough; returns whom.

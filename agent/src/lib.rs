@@ -14,6 +14,7 @@ mod keeper;
 mod matching;
 mod node;
 mod reading_threads;
+mod scrape_config;
 mod sensor_files;
 mod serve;
 mod state_files;
@@ -40,6 +41,7 @@ use instance::Catalogue;
 use keeper::{Keeper, Parts};
 use node::NodeGate;
 use reading_threads::ReadingThreads;
+use scrape_config::ScrapeConfig;
 use serve::{Room, TlsError, TlsFiles};
 
 pub use keeper::ConfigSource;
@@ -92,6 +94,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub struct Agent {
     address: SocketAddr,
     scheme: &'static str,
+    catalogue: Arc<Catalogue>,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
     keeper: JoinHandle<()>,
@@ -143,7 +146,7 @@ impl Agent {
             about: about.clone(),
         });
         let room = Room {
-            catalogue,
+            catalogue: catalogue.clone(),
             node: NodeGate::new(roots),
             threads,
             schedule,
@@ -156,7 +159,7 @@ impl Agent {
         let keeper = tokio::spawn(keeper.keep(refreshes, stopping.clone()));
         let server = tokio::spawn(serve::serve(listener, tls, Arc::new(room), stopping));
         tokio::spawn(first_look(refresh, is_ready));
-        Ok(Self { address, scheme, stop, ready, keeper, server, sensors: Some(sensors) })
+        Ok(Self { address, scheme, catalogue, stop, ready, keeper, server, sensors: Some(sensors) })
     }
 
     /// Where it listens.
@@ -167,6 +170,14 @@ impl Agent {
     /// `http://ADDRESS`, or `https`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Writes `endpoints.json`, `prometheus.yml` and its list of targets to a folder, and keeps the list true while the agent runs.
+    pub fn write_scrape_config(&self, folder: &Path) -> io::Result<()> {
+        let config = ScrapeConfig::new(folder, self.address);
+        config.write(&self.catalogue)?;
+        tokio::spawn(config.follow(self.catalogue.clone(), self.stop.subscribe()));
+        Ok(())
     }
 
     /// Returns when the first look for instances and sensors is done.
@@ -202,7 +213,8 @@ fn sensor_runtime() -> Result<Runtime, StartError> {
         .map_err(|source| StartError::Thread { what: "sensors", source })
 }
 
-fn reserved() -> Reserved {
+/// What no sensor may claim: the node's own families, Prometheus's, and the labels that either puts on.
+pub fn reserved() -> Reserved {
     let prefixes = RESERVED_PREFIXES.iter().chain(&families::RESERVED_PREFIXES);
     Reserved {
         names: RESERVED_NAMES.iter().map(ToString::to_string).collect(),

@@ -1,1 +1,91 @@
-fn main() {}
+//! The `sonde` command: one file a command, no logic of its own.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration. An error is one sentence on standard error that
+//! names the thing, the reason and the next step. What is for people goes to a terminal as a table, for programs as JSON (`--json`).
+
+mod agent;
+mod client;
+mod failure;
+mod get;
+mod instance;
+mod logging;
+mod sensor_build;
+mod sensor_inspect;
+mod sensor_new;
+mod sensor_test;
+mod table;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+
+/// Probes for other people's containers: native metrics and WebAssembly sensors, for Prometheus.
+#[derive(Parser)]
+#[command(name = "sonde", version, after_help = "Start with `sonde up`: it runs everything on this machine and prints the URLs to scrape.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine, for trying and for small single machines
+    Up(up::Up),
+    /// Run the node's daemon
+    Agent(agent::AgentArgs),
+    /// A sensor author's day: new, build, inspect, test
+    #[command(subcommand)]
+    Sensor(Sensor),
+    /// Look at instances
+    #[command(subcommand)]
+    Instance(Instance),
+    /// Print one instance's exposition
+    Get(get::Get),
+}
+
+#[derive(Subcommand)]
+enum Sensor {
+    /// Begin a sensor: a project that builds and passes its test as it is
+    New(sensor_new::New),
+    /// Build a sensor to NAME.wasm, its manifest embedded
+    Build(sensor_build::Build),
+    /// Say what a .wasm is, asks for and returns
+    Inspect(sensor_inspect::Inspect),
+    /// Run a .wasm once under the node's exact limits, against a host and port
+    Test(sensor_test::Test),
+}
+
+#[derive(Subcommand)]
+enum Instance {
+    /// List the instances of a running agent
+    Ls(instance::Ls),
+}
+
+/// Which running agent to ask.
+#[derive(Args)]
+struct Running {
+    /// The folder of a running `sonde up`
+    #[arg(long, value_name = "D")]
+    data_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Up(up) => up.run(),
+        Command::Agent(agent) => agent.run(),
+        Command::Sensor(Sensor::New(new)) => new.run(),
+        Command::Sensor(Sensor::Build(build)) => build.run(),
+        Command::Sensor(Sensor::Inspect(inspect)) => inspect.run(),
+        Command::Sensor(Sensor::Test(test)) => test.run(),
+        Command::Instance(Instance::Ls(ls)) => ls.run(),
+        Command::Get(get) => get.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}

@@ -48,6 +48,60 @@ pub struct Collected {
     pub series: u64,
     /// Left out: over the limit, or the same series twice.
     pub series_dropped: u64,
+    /// How near it came to the limits of its shape.
+    pub extent: Extent,
+}
+
+/// The sizes that limits are about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// What the batch weighs at the boundary, as wasmtime counts it: host bytes of its lists and strings.
+    pub boundary_bytes: u64,
+    /// Of the family that has most.
+    pub labels: u64,
+    pub label_name_bytes: u64,
+    pub label_value_bytes: u64,
+}
+
+impl Extent {
+    /// A list of `T`, which carries label values.
+    fn add_list<T>(&mut self, items: &[T], labels: impl Fn(&T) -> &[String]) {
+        self.boundary_bytes += size_of_val(items) as u64;
+        for item in items {
+            let values = labels(item);
+            self.boundary_bytes += size_of_val(values) as u64;
+            for value in values {
+                self.boundary_bytes += value.len() as u64;
+                self.label_value_bytes = self.label_value_bytes.max(value.len() as u64);
+            }
+        }
+    }
+
+    fn of(batch: &wit::Batch, described: &Families) -> Self {
+        let mut extent = Self::default();
+        extent.add_list(&batch.numbers, |n| &n.label_values);
+        extent.add_list(&batch.histograms, |h| &h.label_values);
+        extent.add_list(&batch.native_histograms, |h| &h.label_values);
+        extent.add_list(&batch.summaries, |s| &s.label_values);
+        extent.add_list(&batch.state_sets, |s| &s.label_values);
+        extent.boundary_bytes += batch.histograms.iter().map(|h| size_of_val(&*h.buckets) as u64).sum::<u64>();
+        let mut names = |labels: usize, longest: usize| {
+            extent.labels = extent.labels.max(labels as u64);
+            extent.label_name_bytes = extent.label_name_bytes.max(longest as u64);
+        };
+        if let Families::Static(families) = described {
+            for family in families {
+                names(family.label_names.len(), family.label_names.iter().map(|l| l.len()).max().unwrap_or(0));
+            }
+        }
+        for family in &batch.families {
+            names(family.label_names.len(), family.label_names.iter().map(String::len).max().unwrap_or(0));
+            let texts = family.name.len() + family.help.len() + family.unit.len();
+            let labels: usize = family.label_names.iter().map(|label| label.len() + size_of::<String>()).sum();
+            extent.boundary_bytes += (size_of::<wit::Family>() + texts + labels) as u64;
+        }
+        extent
+    }
 }
 
 /// What a sensor may return, as it described itself. The families have no samples.
@@ -159,6 +213,7 @@ pub(crate) fn check_batch(
     limits: &Limits,
     reserved: &Reserved,
 ) -> Result<Collected, RunFailure> {
+    let extent = Extent::of(&batch, described);
     let families = match described {
         Families::Static(_) if !batch.families.is_empty() => {
             return Err(output("its batch brings families, and it did not describe itself as dynamic"));
@@ -183,7 +238,7 @@ pub(crate) fn check_batch(
     for states in batch.state_sets {
         sorter.states(states)?;
     }
-    Ok(sorter.done())
+    Ok(Collected { extent, ..sorter.done() })
 }
 
 /// Exemplars by the sample they belong to.
@@ -404,6 +459,11 @@ impl<'a> Sorter<'a> {
 
     fn done(mut self) -> Collected {
         self.families.retain(|family| !family.samples.is_empty());
-        Collected { families: self.families, series: self.series, series_dropped: self.dropped }
+        Collected {
+            families: self.families,
+            series: self.series,
+            series_dropped: self.dropped,
+            extent: Extent::default(),
+        }
     }
 }

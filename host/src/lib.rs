@@ -9,6 +9,7 @@ mod broker;
 mod capability;
 mod check;
 mod ctx;
+mod direct;
 mod engine;
 mod failure;
 mod grant;
@@ -21,8 +22,9 @@ mod sensor;
 mod slot;
 
 pub use broker::{Broker, BrokerError, BrokerFuture, Kstat, KstatValue, NoInstance, Process};
-pub use check::{Collected, Reserved};
+pub use check::{Collected, Extent, Reserved};
 pub use ctx::{LOG_LINE_BYTES, LogLevel, LogLine};
+pub use direct::DirectBroker;
 pub use engine::EngineError;
 pub use failure::{RunFailure, SensorReason};
 pub use grant::{Grant, PathRule, Policy, PortRule, Refusal};

@@ -229,7 +229,7 @@ fn process_groups() {
     roots.proc = "/proc".into();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let pid_file = tree.path("app.pid");
     let group = |name: &str, source| ProcessGroup { name: name.into(), source };
     let node = sonde_collect::NodeId::new("node").unwrap();

@@ -14,4 +14,4 @@ impl sonde_sensor::raw::Guest for Exported {
     }
 }
 
-sonde_sensor::raw::export_component!(Exported with_types_in sonde_sensor::raw);
+sonde_sensor::raw::export_component!(Exported with_types_in sonde_sensor::raw::bindings);

@@ -1,0 +1,153 @@
+//! The judgement, level by level and change by change.
+
+use std::time::Duration;
+
+use super::*;
+use crate::reading::{Descriptors, Interface, LeaderState, Throttling};
+
+fn reading() -> Reading {
+    let mut reading = Reading::empty();
+    reading.live_processes = Some(1);
+    reading.leader = Some(LeaderState { pid: 1, state: b'S' });
+    reading
+}
+
+/// Judges what `change` makes of a reading ten seconds after one that `start` has set up.
+fn after(start: impl Fn(&mut Reading), change: impl Fn(&mut Reading)) -> Judgement {
+    let mut before = reading();
+    start(&mut before);
+    let mut now = before.clone();
+    now.taken_at = before.taken_at + Duration::from_secs(10);
+    change(&mut now);
+    judge(Some(&before), &now)
+}
+
+fn level(change: impl Fn(&mut Reading)) -> Judgement {
+    let mut now = reading();
+    change(&mut now);
+    judge(None, &now)
+}
+
+fn saturated(resource: Resource, reason: Reason) -> Judgement {
+    Judgement { state: InstanceState::Saturated, saturated: vec![resource], reasons: vec![reason] }
+}
+
+fn halted(state: InstanceState, reason: Reason) -> Judgement {
+    Judgement { state, saturated: Vec::new(), reasons: vec![reason] }
+}
+
+fn running() -> Judgement {
+    Judgement { state: InstanceState::Running, saturated: Vec::new(), reasons: Vec::new() }
+}
+
+#[test]
+fn one_reading() {
+    assert_eq!(level(|_| {}), running());
+    let memory = |used| {
+        move |r: &mut Reading| {
+            r.memory.working_set_bytes = Some(used);
+            r.limits.memory_bytes = Some(1000);
+        }
+    };
+    assert_eq!(level(memory(949)), running());
+    assert_eq!(level(memory(950)), saturated(Resource::Memory, Reason::MemoryLimit));
+    assert_eq!(level(|r| r.memory.working_set_bytes = Some(u64::MAX)), running());
+    let pids = |tasks| {
+        move |r: &mut Reading| {
+            r.pids.tasks = Some(tasks);
+            r.limits.tasks = Some(16);
+        }
+    };
+    assert_eq!(level(pids(15)), running());
+    assert_eq!(level(pids(16)), saturated(Resource::Pids, Reason::PidsLimit));
+    let fds = |open| move |r: &mut Reading| r.descriptors = Some(Descriptors { open, fullest: Some((open, 100)) });
+    assert_eq!(level(fds(94)), running());
+    assert_eq!(level(fds(95)), saturated(Resource::Fds, Reason::FdsLimit));
+    assert_eq!(level(|r| r.freezer = Some(Freezer::Freezing)), running());
+    assert_eq!(level(|r| r.freezer = Some(Freezer::Frozen)), halted(InstanceState::Frozen, Reason::Freezer));
+    let leader = |state| move |r: &mut Reading| r.leader = Some(LeaderState { pid: 1, state });
+    assert_eq!(level(leader(b'T')), halted(InstanceState::Stopped, Reason::Sigstop));
+    assert_eq!(level(leader(b't')), halted(InstanceState::Stopped, Reason::Traced));
+    assert_eq!(level(leader(b'D')), running());
+    assert_eq!(level(|r| r.live_processes = Some(0)), halted(InstanceState::Stopped, Reason::Exited));
+    assert_eq!(level(|r| r.live_processes = None), running());
+}
+
+#[test]
+fn two_readings() {
+    let throttling = |periods, throttled_periods| {
+        move |r: &mut Reading| {
+            r.throttling = Some(Throttling { periods, throttled_periods, throttled_ns: 0 });
+        }
+    };
+    let cpu = saturated(Resource::Cpu, Reason::CpuThrottled);
+    assert_eq!(after(throttling(100, 100), throttling(200, 124)), running());
+    assert_eq!(after(throttling(100, 100), throttling(200, 125)), cpu);
+    // Nothing enforced since, or counted anew.
+    assert_eq!(after(throttling(100, 100), throttling(100, 100)), running());
+    assert_eq!(after(throttling(100, 100), throttling(3, 0)), running());
+
+    let kills = |count| move |r: &mut Reading| r.memory.oom_kills = Some(count);
+    assert_eq!(after(kills(1), kills(1)), running());
+    assert_eq!(after(kills(1), kills(2)), saturated(Resource::Memory, Reason::OomKilled));
+    let hits = |count, some_us: Option<u64>| {
+        move |r: &mut Reading| {
+            r.memory.limit_hits = Some(count);
+            r.pressure.memory = some_us.map(|some_us| Stall { some_us, full_us: Some(0) });
+        }
+    };
+    let limit = saturated(Resource::Memory, Reason::MemoryLimit);
+    assert_eq!(after(hits(1, None), hits(2, None)), limit);
+    assert_eq!(after(hits(1, Some(5)), hits(2, Some(6))), limit);
+    assert_eq!(after(hits(1, Some(5)), hits(2, Some(5))), running());
+    let forks = |count| move |r: &mut Reading| r.pids.limit_hits = Some(count);
+    assert_eq!(after(forks(0), forks(1)), saturated(Resource::Pids, Reason::PidsLimit));
+    let io = |full_us| move |r: &mut Reading| r.pressure.io = Some(Stall { some_us: u64::MAX, full_us });
+    assert_eq!(after(io(Some(0)), io(Some(2_499_999))), running());
+    assert_eq!(after(io(Some(0)), io(Some(2_500_000))), saturated(Resource::Disk, Reason::IoPressure));
+    assert_eq!(after(io(None), io(Some(u64::MAX))), running());
+    let dropped = |name: &'static str, transmit_dropped| {
+        move |r: &mut Reading| {
+            r.network = Some(vec![Interface { name: name.into(), transmit_dropped, ..Interface::default() }]);
+        }
+    };
+    let network = saturated(Resource::Network, Reason::NetworkDrops);
+    assert_eq!(after(dropped("a", 1), dropped("a", 2)), network);
+    assert_eq!(after(dropped("a", 1), dropped("b", 2)), running());
+}
+
+#[test]
+fn the_dead_lack_nothing() {
+    let judgement = after(
+        |r| r.memory.oom_kills = Some(0),
+        |r| {
+            r.live_processes = Some(0);
+            r.memory.oom_kills = Some(1);
+            r.pids.tasks = Some(1);
+            r.limits.tasks = Some(1);
+        },
+    );
+    let reasons = vec![Reason::Exited, Reason::OomKilled];
+    assert_eq!(judgement, Judgement { state: InstanceState::Stopped, saturated: Vec::new(), reasons });
+}
+
+#[test]
+fn all_that_holds_is_said() {
+    let judgement = after(
+        |r| r.memory.oom_kills = Some(0),
+        |r| {
+            r.memory.oom_kills = Some(1);
+            r.memory.working_set_bytes = Some(1000);
+            r.limits.memory_bytes = Some(1000);
+            r.pids.tasks = Some(1);
+            r.limits.tasks = Some(1);
+            r.freezer = Some(Freezer::Frozen);
+        },
+    );
+    let expected = Judgement {
+        state: InstanceState::Frozen,
+        saturated: vec![Resource::Memory, Resource::Pids],
+        reasons: vec![Reason::Freezer, Reason::MemoryLimit, Reason::PidsLimit, Reason::OomKilled],
+    };
+    assert_eq!(judgement, expected);
+}

@@ -1,0 +1,142 @@
+//! What a Prometheus beside this machine needs: `endpoints.json`, `prometheus.yml` and the list of targets that it follows.
+//!
+//! Only for `sonde up`, which has no proxy to ask yet: Prometheus finds instances through `file_sd_configs`, and the list is written
+//! anew whenever one appears or goes. Each file is written whole and renamed, so that a reader never sees half of one.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::instance::Catalogue;
+use crate::keeper::stopped;
+
+/// Births that come together are one writing.
+const SETTLE: Duration = Duration::from_millis(50);
+
+const TARGETS: &str = "targets.json";
+
+#[derive(Serialize)]
+struct Endpoints<'a> {
+    agent: &'a str,
+    node: String,
+    instances: String,
+    metrics: String,
+}
+
+#[derive(Serialize)]
+struct TargetGroup {
+    targets: [String; 1],
+    labels: HashMap<&'static str, String>,
+}
+
+/// Writes the files of a data folder.
+#[derive(Debug, Clone)]
+pub(crate) struct ScrapeConfig {
+    folder: PathBuf,
+    address: SocketAddr,
+}
+
+impl ScrapeConfig {
+    pub(crate) fn new(folder: &Path, address: SocketAddr) -> Self {
+        Self { folder: folder.to_owned(), address }
+    }
+
+    /// Writes what does not change while the agent runs. `endpoints.json` comes last: who waits for it finds the rest.
+    pub(crate) fn write(&self, catalogue: &Catalogue) -> io::Result<()> {
+        self.write_targets(catalogue)?;
+        replace(&self.folder.join("prometheus.yml"), self.prometheus().as_bytes())?;
+        let agent = format!("http://{}", self.address);
+        let endpoints = Endpoints {
+            node: format!("{agent}/v1/node/metrics"),
+            instances: format!("{agent}/v1/instances"),
+            metrics: format!("{agent}/metrics"),
+            agent: &agent,
+        };
+        let mut json = serde_json::to_vec_pretty(&endpoints)?;
+        json.push(b'\n');
+        replace(&self.folder.join("endpoints.json"), &json)
+    }
+
+    /// Follows the catalogue until `stop`.
+    pub(crate) async fn follow(self, catalogue: Arc<Catalogue>, mut stop: watch::Receiver<bool>) {
+        let mut changes = catalogue.changes();
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            tokio::time::sleep(SETTLE).await;
+            changes.borrow_and_update();
+            if let Err(error) = self.write_targets(&catalogue) {
+                tracing::warn!(%error, "the list of targets could not be written; Prometheus keeps the last one");
+            }
+        }
+    }
+
+    fn write_targets(&self, catalogue: &Catalogue) -> io::Result<()> {
+        let live = catalogue.live();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for instance in &live {
+            *seen.entry(instance.display_name().to_owned()).or_default() += 1;
+        }
+        let groups: Vec<TargetGroup> = live
+            .iter()
+            .map(|instance| {
+                let name = instance.display_name();
+                let id = instance.id().to_string();
+                // Two instances of one name are told apart by the beginning of their ids.
+                let label = if seen[name] == 1 { name.to_owned() } else { format!("{name}-{}", &id[..8]) };
+                let labels = HashMap::from([
+                    ("__metrics_path__", format!("/v1/{id}/metrics")),
+                    ("instance", label),
+                    ("runtime", instance.found.name.runtime.as_str().to_owned()),
+                ]);
+                TargetGroup { targets: [self.address.to_string()], labels }
+            })
+            .collect();
+        replace(&self.folder.join(TARGETS), &serde_json::to_vec_pretty(&groups)?)
+    }
+
+    fn prometheus(&self) -> String {
+        let address = self.address;
+        format!(
+            "# Written by `sonde up` at each start. Works as it stands: prometheus --config.file=prometheus.yml
+global:
+  scrape_interval: 15s
+
+scrape_configs:
+  # Every instance on this machine. The list follows them as they come and go.
+  - job_name: sonde
+    honor_labels: false
+    file_sd_configs:
+      - files: [{TARGETS}]
+        refresh_interval: 5s
+
+  # The machine itself.
+  - job_name: sonde-node
+    metrics_path: /v1/node/metrics
+    static_configs:
+      - targets: [\"{address}\"]
+
+  # The agent about itself.
+  - job_name: sonde-agent
+    static_configs:
+      - targets: [\"{address}\"]
+"
+        )
+    }
+}
+
+/// Writes a file whole: to another name beside it, then renamed.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    std::fs::write(&unfinished, bytes)?;
+    std::fs::rename(&unfinished, path)
+}

@@ -1,0 +1,78 @@
+//! `sonde agent`: the node's daemon, until a signal ends it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+use sonde_agent::config::Config;
+use sonde_agent::{Agent, ConfigSource, StartError, chain};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{Failure, print};
+use crate::logging::Logging;
+
+/// Where the daemon listens unless its configuration says otherwise: loopback, because anything else needs certificates.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9164);
+
+#[derive(Args)]
+pub struct AgentArgs {
+    /// The configuration
+    #[arg(long, value_name = "F")]
+    config: PathBuf,
+    /// Print the effective configuration and exit
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl AgentArgs {
+    pub fn run(self) -> Result<(), Failure> {
+        if self.check {
+            let config = Config::load(&self.config, DEFAULT_LISTEN).map_err(|error| Failure::usage(chain(&error)))?;
+            return print(config.to_toml().as_bytes());
+        }
+        self.logging.start();
+        let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN };
+        run_until_signal(async {
+            let agent = start(source).await?;
+            tracing::info!(url = agent.url(), "the agent listens");
+            Ok(agent)
+        })
+    }
+}
+
+/// Starts an agent; a configuration that is wrong is the caller's fault (2), anything else a failure (1).
+pub async fn start(source: ConfigSource) -> Result<Agent, Failure> {
+    Agent::start(source).await.map_err(|error| match &error {
+        StartError::Config(_) | StartError::NodeId { .. } => Failure::usage(chain(&error)),
+        _ => Failure::failed(chain(&error)),
+    })
+}
+
+/// Runs what `starting` starts until SIGINT or SIGTERM, then stops it cleanly. A second signal ends the process at once.
+pub fn run_until_signal(starting: impl Future<Output = Result<Agent, Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serve").enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("no threads can be started: {error}")))?;
+    runtime.block_on(async {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            return Err(Failure::failed("signals cannot be caught"));
+        };
+        let agent = tokio::select! {
+            started = starting => started?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping; a second signal ends it at once");
+        tokio::select! {
+            () = agent.stop() => Ok(()),
+            _ = interrupt.recv() => Err(Failure::failed("ended by a second signal")),
+            _ = terminate.recv() => Err(Failure::failed("ended by a second signal")),
+        }
+    })
+}

@@ -1,0 +1,143 @@
+//! The limits of a run: defaults and hard ceilings.
+//!
+//! Defaults are design §5.6's, sized for a sensor that asks one server a few questions. A manifest may
+//! ask for more, up to the ceilings here, and the operator's policy cuts what it asks for. The
+//! ceilings bound what *any* policy can let through by mistake: they are what one run can cost a
+//! node without being noticed by its neighbours (a second of CPU, a few MiB).
+
+use std::time::Duration;
+
+/// Kibi and mebi, as the sizes below are written.
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// How much memory a run may have: its linear memories and tables together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Class {
+    /// 16 MiB: Rust, C, Zig.
+    #[default]
+    Small,
+    /// 64 MiB: Go, a large relay.
+    Medium,
+    /// 256 MiB: JavaScript, Python. Only where the policy allows it.
+    Large,
+}
+
+impl Class {
+    /// The bound in bytes.
+    pub fn memory_bytes(self) -> u64 {
+        match self {
+            Self::Small => 16 * MIB,
+            Self::Medium => 64 * MIB,
+            Self::Large => 256 * MIB,
+        }
+    }
+
+    /// As the manifest spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Small, Self::Medium, Self::Large].into_iter().find(|class| class.name() == name)
+    }
+}
+
+/// What one run may use. `Default` is design §5.6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// WebAssembly instructions, roughly: wasmtime's fuel.
+    pub fuel: u64,
+    /// From the start of the run to its end, waiting included.
+    pub wall: Duration,
+    /// Bytes that one call may carry across the boundary, either way.
+    pub boundary_bytes: u64,
+    /// Calls of the node by the sensor.
+    pub host_calls: u64,
+    /// Series returned: each bucket, quantile and state counts as one.
+    pub series: u64,
+    /// Labels of one series.
+    pub labels: u64,
+    /// Bytes of a label's name.
+    pub label_name_bytes: u64,
+    /// Bytes of a label's value.
+    pub label_value_bytes: u64,
+    /// Bytes of log lines.
+    pub log_bytes: u64,
+    /// Streams and HTTP exchanges begun.
+    pub sockets: u64,
+    /// Bytes kept from run to run.
+    pub state_bytes: u64,
+    /// Bytes read from the instance's sockets and files.
+    pub bytes_in: u64,
+    /// Bytes sent to the instance's sockets.
+    pub bytes_out: u64,
+}
+
+impl Limits {
+    /// About 20 ms of one core.
+    pub const DEFAULT_FUEL: u64 = 20_000_000;
+    /// A probe that waits longer measures nothing that a scrape could use.
+    pub const DEFAULT_WALL: Duration = Duration::from_secs(2);
+    /// 500 series with labels fit four times over.
+    pub const DEFAULT_BOUNDARY_BYTES: u64 = 256 * KIB;
+    /// Twenty calls a series.
+    pub const DEFAULT_HOST_CALLS: u64 = 10_000;
+    /// Twice what the usual exporter of one server returns.
+    pub const DEFAULT_SERIES: u64 = 500;
+    /// More labels than this name a thing badly.
+    pub const DEFAULT_LABELS: u64 = 16;
+    /// The longest label names in wide use have under 40 bytes.
+    pub const DEFAULT_LABEL_NAME_BYTES: u64 = 64;
+    /// A path or an image's name fits.
+    pub const DEFAULT_LABEL_VALUE_BYTES: u64 = 256;
+    /// A hundred lines.
+    pub const DEFAULT_LOG_BYTES: u64 = 8 * KIB;
+    /// One server, and three more tries.
+    pub const DEFAULT_SOCKETS: u64 = 4;
+    /// A few counters and a cursor.
+    pub const DEFAULT_STATE_BYTES: u64 = 4 * KIB;
+    /// An exposition of some 5,000 lines; the same bound both ways.
+    pub const DEFAULT_NETWORK_BYTES: u64 = MIB;
+
+    /// The most that any manifest may ask for.
+    pub const CEILING: Self = Self {
+        fuel: 2_000_000_000,
+        wall: Duration::from_secs(10),
+        boundary_bytes: 8 * MIB,
+        host_calls: 100_000,
+        series: 50_000,
+        labels: 64,
+        label_name_bytes: 256,
+        label_value_bytes: 4 * KIB,
+        log_bytes: 64 * KIB,
+        sockets: 32,
+        state_bytes: 64 * KIB,
+        bytes_in: 16 * MIB,
+        bytes_out: 16 * MIB,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: Self::DEFAULT_FUEL,
+            wall: Self::DEFAULT_WALL,
+            boundary_bytes: Self::DEFAULT_BOUNDARY_BYTES,
+            host_calls: Self::DEFAULT_HOST_CALLS,
+            series: Self::DEFAULT_SERIES,
+            labels: Self::DEFAULT_LABELS,
+            label_name_bytes: Self::DEFAULT_LABEL_NAME_BYTES,
+            label_value_bytes: Self::DEFAULT_LABEL_VALUE_BYTES,
+            log_bytes: Self::DEFAULT_LOG_BYTES,
+            sockets: Self::DEFAULT_SOCKETS,
+            state_bytes: Self::DEFAULT_STATE_BYTES,
+            bytes_in: Self::DEFAULT_NETWORK_BYTES,
+            bytes_out: Self::DEFAULT_NETWORK_BYTES,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Secrets that the grant names. They enter for one run and are wiped after it.
+//!
+//! Manifest: `[capabilities] secrets = ["password"]`. Never log one.
+
+/// A secret, or `None` where none is set.
+pub fn get(name: &str) -> Option<String> {
+    crate::raw::secrets::get(name)
+}
