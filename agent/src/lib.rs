@@ -48,7 +48,7 @@ pub use keeper::ConfigSource;
 
 /// Names and labels that belong to Prometheus or to the node.
 const RESERVED_NAMES: [&str; 1] = ["up"];
-const RESERVED_PREFIXES: [&str; 4] = ["scrape_", "ALERTS", "node_", "__"];
+const RESERVED_PREFIXES: [&str; 3] = ["scrape_", "ALERTS", "__"];
 const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le", "quantile"];
 /// Where a machine keeps its id.
 const MACHINE_ID: &str = "/etc/machine-id";

@@ -10,7 +10,7 @@ use sonde_collect::InstanceName;
 pub struct Match {
     /// The instance's name; its runtime's id where it has no name.
     pub name: Option<String>,
-    /// `docker`, `runc`, `process_group`, …
+    /// `docker`, `runc`, `process-group`, …
     pub runtime: Option<String>,
     /// The runtime's own id, or the instance's UUID.
     pub id: Option<String>,

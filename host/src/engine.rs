@@ -26,7 +26,7 @@ pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 /// The ticker stops when no run has been in flight for this long: an idle node wakes for nothing.
 const TICKER_LINGERS: Duration = Duration::from_millis(250);
 
-/// Runs in flight at once in one class. Each slot is address space and, once used, the resident bytes below.
+/// Runs in flight at once, of all classes together; each class has as many slots. Each slot is address space and, once used, the resident bytes below.
 pub(crate) const CONCURRENT_RUNS: u32 = 64;
 
 /// Core instances, memories and tables that one component may bring. Rust, C and Go need one memory

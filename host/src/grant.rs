@@ -67,11 +67,11 @@ pub struct Policy {
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Default for Policy {
-    /// An operator's own sensors on an operator's own instances: everything within the design's default limits, but the large class.
+    /// An operator's own sensors on an operator's own instances: whatever a manifest may ask for, but the large class.
     fn default() -> Self {
         Self {
             class: Class::Medium,
-            limits: Limits::default(),
+            limits: Limits::CEILING,
             min_interval: MIN_INTERVAL,
             tcp: PortRule::Any,
             http: PortRule::Any,
@@ -222,6 +222,7 @@ mod tests {
     fn what_is_over_the_policy_is_named() {
         let policy = Policy {
             class: Class::Small,
+            limits: Limits::default(),
             tcp: PortRule::Only(vec![(6379, 6379)]),
             files: PathRule::Under(vec!["/etc/app".into()]),
             state: false,

@@ -9,11 +9,11 @@ pub(crate) enum Error {
     #[error("{what} missing here, and {why}; {next}")]
     Missing { what: String, why: &'static str, next: String },
     #[error("no way to build WebAssembly was found; `rustup target add wasm32-unknown-unknown` provides one")]
-    Toolchain(#[source] sonde_guest_build::Error),
-    #[error("{} has no package that builds a cdylib, so there is nothing to build; a sensor's Cargo.toml sets crate-type", .0.display())]
+    Toolchain(#[source] sonde_guest_build::ToolchainError),
+    #[error("{} has no folder with a sensor.toml, so there is nothing to build", .0.display())]
     NoGuests(PathBuf),
     #[error("building the sensors failed")]
-    Sensors(#[source] sonde_guest_build::Error),
+    Sensors(#[source] sonde_guest_build::BuildError),
     #[error("{what} failed ({status}); the command was `{command}`")]
     Failed { what: String, command: String, status: String },
     #[error("`{command}` cannot be started")]

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use sonde_guest_build::build_many;
+use sonde_guest_build::{Options, build_many};
 
 use crate::error::Error;
 use crate::setup::toolchain;
-use crate::workspace::{Workspace, metadata, say};
+use crate::workspace::{Workspace, say};
 
 /// The folders that guests live in.
 const SHIPPED: &str = "sensors";
@@ -29,32 +29,29 @@ pub(crate) fn out_dir(workspace: &Workspace) -> PathBuf {
 pub(crate) fn build(workspace: &Workspace, which: Which) -> Result<Vec<PathBuf>, Error> {
     let folders: &[&str] = if which == Which::All { &[SHIPPED, FOR_TESTS] } else { &[SHIPPED] };
     let toolchain = toolchain()?;
-    let mut built = Vec::new();
+    say(&format!("building the sensors with {toolchain}"));
+    let mut crates = Vec::new();
     for folder in folders {
-        // A folder of guests is a workspace of its own, or part of ours.
-        let own = workspace.root.join(folder);
-        let root = if own.join("Cargo.toml").is_file() { own.as_path() } else { &workspace.root };
-        let packages = packages_in(root, &own)?;
-        if packages.is_empty() {
-            return Err(Error::NoGuests(own));
-        }
-        let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-        say(&format!("building {} to WebAssembly: {}", folder, names.join(" ")));
-        let files = build_many(&toolchain, root, &names, &out_dir(workspace)).map_err(Error::Sensors)?;
-        built.extend(files);
+        crates.extend(crates_in(&workspace.root.join(folder))?);
     }
-    Ok(built)
+    let options = Options {
+        target_dir: workspace.target.join("sensors"),
+        out_dir: out_dir(workspace),
+        progress: true,
+    };
+    let built = build_many(&toolchain, &crates, &options).map_err(Error::Sensors)?;
+    for remark in built.iter().flat_map(|built| &built.remarks) {
+        say(&format!("note: {remark}"));
+    }
+    Ok(built.into_iter().map(|built| built.path).collect())
 }
 
-/// The packages under `folder` that make a library to be loaded, by name.
-fn packages_in(root: &Path, folder: &Path) -> Result<Vec<String>, Error> {
-    let described = metadata(&root.join("Cargo.toml"))?;
-    let packages = described["packages"].as_array().ok_or(Error::Metadata("it lists no packages"))?;
-    let loaded = packages.iter().filter(|package| {
-        let inside = package["manifest_path"].as_str().is_some_and(|path| Path::new(path).starts_with(folder));
-        let mut kinds =
-            package["targets"].as_array().into_iter().flatten().flat_map(|t| t["kind"].as_array()).flatten();
-        inside && kinds.any(|kind| kind == "cdylib")
-    });
-    Ok(loaded.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
+/// The folders below `folder` that hold a sensor: a manifest beside a crate.
+fn crates_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder)
+        .map_err(|source| Error::File { verb: "read", path: folder.to_owned(), source })?;
+    let mut crates: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("sensor.toml").is_file()).collect();
+    crates.sort();
+    if crates.is_empty() { Err(Error::NoGuests(folder.to_owned())) } else { Ok(crates) }
 }

@@ -12,11 +12,19 @@ use toml::{Table, Value};
 use crate::fault::ManifestErrors;
 use crate::model::{Capabilities, ConfigKey, ConfigType, FileFrom, FilePattern, Manifest, PathFrom, PortFrom};
 use crate::resolve::check;
-use crate::value::{absolute_path, duration, name, show_duration, size};
+use crate::value::{absolute_path, name, show_duration};
 use crate::{Class, Limits, MAX_MANIFEST_BYTES};
+
+mod table;
+
+use table::{MAX_ITEMS, Section};
 
 /// Running oftener than once a second gains nothing: no scraper asks that often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// A sensor that says nothing may run this often: two scrapers less than a second apart must both get samples younger than a second.
+const DEFAULT_MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// And none oftener than this.
+const SHORTEST_MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// What runs more seldom is a job, not a probe.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// Past a day a value says nothing about now.
@@ -25,10 +33,6 @@ const LONGEST_STALE_AFTER: Duration = Duration::from_secs(86_400);
 const SHORTEST_WALL: Duration = Duration::from_millis(10);
 /// `stale_after` unless given: one run may be missed.
 const STALE_INTERVALS: u32 = 2;
-/// Bounds a list in `[capabilities]` and the number of configuration keys.
-const MAX_ITEMS: usize = 64;
-/// Bounds texts for people.
-const MAX_TEXT_BYTES: usize = 1024;
 
 impl Manifest {
     /// Reads and checks a manifest.
@@ -57,132 +61,6 @@ impl Manifest {
     }
 }
 
-/// A table being taken apart.
-struct Section<'f> {
-    table: Table,
-    /// With a dot at its end, or empty for the file itself.
-    path: String,
-    faults: &'f mut Vec<String>,
-}
-
-impl Section<'_> {
-    fn fault(&mut self, key: &str, what: &str) {
-        self.faults.push(format!("{}{key} {what}", self.path));
-    }
-
-    fn text(&mut self, key: &str) -> Option<String> {
-        match self.table.remove(key)? {
-            Value::String(text) => Some(text),
-            other => {
-                self.fault(key, &format!("is {other}: text in quotes is allowed"));
-                None
-            }
-        }
-    }
-
-    /// A text that must be there and pass a check.
-    fn required(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> String {
-        let missing = !self.table.contains_key(key);
-        let text = self.text(key);
-        match (&text, missing) {
-            (None, true) => self.fault(key, "is missing: every manifest has one"),
-            (Some(text), _) => {
-                if let Err(allowed) = check(text) {
-                    self.fault(key, &format!("is {text:?}: {allowed}"));
-                }
-            }
-            (None, false) => {}
-        }
-        text.unwrap_or_default()
-    }
-
-    /// A text for people.
-    fn prose(&mut self, key: &str) -> String {
-        let text = self.text(key).unwrap_or_default();
-        if text.len() > MAX_TEXT_BYTES {
-            self.fault(key, &format!("has {} bytes: at most {MAX_TEXT_BYTES} are allowed", text.len()));
-        }
-        text
-    }
-
-    fn flag(&mut self, key: &str) -> bool {
-        match self.table.remove(key) {
-            None => false,
-            Some(Value::Boolean(flag)) => flag,
-            Some(other) => {
-                self.fault(key, &format!("is {other}: true or false is allowed"));
-                false
-            }
-        }
-    }
-
-    fn duration(&mut self, key: &str, default: Duration, least: Duration, most: Duration) -> Duration {
-        let Some(text) = self.text(key) else { return default };
-        match duration(&text) {
-            Ok(value) if value >= least && value <= most => value,
-            Ok(_) => {
-                let (least, most) = (show_duration(least), show_duration(most));
-                self.fault(key, &format!("is {text:?}: {least} to {most} is allowed"));
-                default
-            }
-            Err(allowed) => {
-                self.fault(key, &format!("is {text:?}: {allowed}"));
-                default
-            }
-        }
-    }
-
-    fn number(&mut self, key: &str, default: u64, most: u64) -> u64 {
-        let Some(value) = self.table.remove(key) else { return default };
-        let parsed = match &value {
-            Value::Integer(number) => u64::try_from(*number).ok(),
-            Value::String(text) => size(text).ok(),
-            _ => None,
-        };
-        match parsed {
-            Some(number) if number <= most => number,
-            _ => {
-                self.fault(key, &format!("is {value}: 0 to {most} is allowed (sizes may be text like \"256 KiB\")"));
-                default
-            }
-        }
-    }
-
-    fn list(&mut self, key: &str) -> Vec<Value> {
-        match self.table.remove(key) {
-            None => Vec::new(),
-            Some(Value::Array(items)) if items.len() <= MAX_ITEMS => items,
-            Some(Value::Array(items)) => {
-                self.fault(key, &format!("has {} entries: at most {MAX_ITEMS} are allowed", items.len()));
-                Vec::new()
-            }
-            Some(other) => {
-                self.fault(key, &format!("is {other}: a list in square brackets is allowed"));
-                Vec::new()
-            }
-        }
-    }
-
-    fn section(&mut self, key: &str) -> Section<'_> {
-        let table = match self.table.remove(key) {
-            None => Table::new(),
-            Some(Value::Table(table)) => table,
-            Some(other) => {
-                self.fault(key, &format!("is {other}: a table is allowed"));
-                Table::new()
-            }
-        };
-        Section { table, path: format!("{}{key}.", self.path), faults: self.faults }
-    }
-
-    /// Names what is left.
-    fn finish(self, allowed: &str) {
-        for key in self.table.keys() {
-            self.faults.push(format!("{}{key} is not a key of a manifest (allowed here: {allowed})", self.path));
-        }
-    }
-}
-
 fn manifest(mut top: Section<'_>) -> Manifest {
     let name = top.required("name", |text| name(text, false));
     let version = top.required("version", version);
@@ -191,7 +69,7 @@ fn manifest(mut top: Section<'_>) -> Manifest {
         top.fault("interval", "is missing: say how often the sensor runs at least, 1s to 1h, like \"15s\"");
     }
     let interval = top.duration("interval", SHORTEST_INTERVAL, SHORTEST_INTERVAL, LONGEST_INTERVAL);
-    let min_interval = top.duration("min_interval", SHORTEST_INTERVAL, SHORTEST_INTERVAL, LONGEST_INTERVAL);
+    let min_interval = top.duration("min_interval", DEFAULT_MIN_INTERVAL, SHORTEST_MIN_INTERVAL, LONGEST_INTERVAL);
     if min_interval > interval && top.faults.is_empty() {
         let (least, most) = (show_duration(min_interval), show_duration(interval));
         top.fault("min_interval", &format!("is {least}: it may be at most the interval, {most}"));
@@ -375,7 +253,8 @@ fn reference(
             section.fault(list, &format!("has {text:?}, a {kind}: a configuration key of type {allowed} is allowed"));
         }
         None => {
-            section.fault(list, &format!("has {text:?}, but there is no [config.{key}]: declare it, of type {allowed}"));
+            section
+                .fault(list, &format!("has {text:?}, but there is no [config.{key}]: declare it, of type {allowed}"));
         }
     }
     Reference::Fault

@@ -3,6 +3,14 @@
 //! Each kind has a type of its own, with the number of its labels as a const parameter, so that a
 //! sample of the wrong kind or with the wrong number of label values does not compile. They are
 //! meant for `static` items; describing and filling cost no allocation but the samples' own.
+//!
+//! ```compile_fail,E0308
+//! # use sonde_sensor::{Batch, Gauge};
+//! static KEYS: Gauge<1> = Gauge::new("redis_db_keys", "Keys.").labels(["db"]);
+//! fn fill(out: &mut Batch) {
+//!     out.gauge(&KEYS, ["db0", "and one too many"], 1.0);
+//! }
+//! ```
 
 use crate::raw::types;
 

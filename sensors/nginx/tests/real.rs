@@ -60,11 +60,14 @@ impl Server {
         panic!("nginx never listened");
     }
 
+    /// Waits until it has its port, after which it writes its pid; `false` where it exits instead. That
+    /// somebody accepts on the port would not tell: it may be another server.
     fn answers(&mut self) -> bool {
         let deadline = Instant::now() + START_DEADLINE;
         while Instant::now() < deadline {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
+            let pid = std::fs::read_to_string(self.folder.join("pid")).unwrap_or_default();
+            if pid.trim() == self.child.id().to_string() {
+                return TcpStream::connect(("127.0.0.1", self.port)).is_ok();
             }
             if self.child.try_wait().unwrap().is_some() {
                 return false;

@@ -1,19 +1,18 @@
 //! The sensor against the real redis-server, with and without a password.
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Lines};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use sonde_sensor::testing::{Instance, collect};
 use sonde_sensor_redis::Redis;
-
-const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A redis-server of this test's own, ended with it.
 struct Server {
     child: Child,
     port: u16,
+    /// Kept open: what it says later goes into the pipe.
+    said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -26,10 +25,10 @@ impl Server {
             let child = Command::new("redis-server")
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
                 .args(arguments)
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn();
-            let child = match child {
+            let mut child = match child {
                 Ok(child) => child,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     assert!(std::env::var_os("SONDE_REAL_SERVERS").is_none(), "redis-server is not installed");
@@ -37,7 +36,8 @@ impl Server {
                 }
                 Err(error) => panic!("redis-server does not start: {error}"),
             };
-            let mut server = Self { child, port };
+            let said = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut server = Self { child, port, said };
             if server.answers() {
                 return Some(server);
             }
@@ -45,19 +45,10 @@ impl Server {
         panic!("redis-server never listened");
     }
 
-    /// Waits until it listens; `false` once it has exited.
+    /// Waits until it says that it listens; `false` where it exits instead. That somebody accepts on the
+    /// port would not tell: it may be another test's server.
     fn answers(&mut self) -> bool {
-        let deadline = Instant::now() + START_DEADLINE;
-        while Instant::now() < deadline {
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
-            }
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            std::thread::yield_now();
-        }
-        false
+        self.said.by_ref().map_while(Result::ok).any(|line| line.contains("Ready to accept connections"))
     }
 
     fn instance(&self) -> Instance {

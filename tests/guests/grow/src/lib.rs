@@ -18,7 +18,7 @@ impl Sensor for Grow {
         let mut held: Vec<Vec<u8>> = Vec::new();
         while std::hint::black_box(true) {
             let mut block = Vec::with_capacity(STEP_BYTES);
-            // One byte a page: the memory must really be there, and the fuel must last until it is.
+            // One byte a block: each must really be had, and the fuel must last until they are refused.
             block.resize(1, 1);
             held.push(std::hint::black_box(block));
         }

@@ -3,8 +3,8 @@
 
 use sonde_sensor::{Batch, Counter, Description, Failure, Gauge, Reason, Sensor, clock, state};
 
-static RUNS: Counter = Counter::new("guest_honest_runs_total", "Runs that succeeded, this one included.");
-static NOW: Gauge = Gauge::new("guest_honest_time_seconds", "The node's clock in the run.").unit("seconds");
+static RUNS: Counter = Counter::new("honest_runs_total", "Runs that succeeded, this one included.");
+static NOW: Gauge = Gauge::new("honest_time_seconds", "The node's clock in the run.").unit("seconds");
 
 /// The guest.
 pub struct Honest;
