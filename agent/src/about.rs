@@ -85,9 +85,11 @@ impl About {
     pub fn write(&self, writer: &mut Writer<'_>, instances: usize, gone: usize, sensors: usize) {
         let none = Labels::new(&[]);
         let version = env!("CARGO_PKG_VERSION");
-        writer
-            .family("sonde_agent_build_info", Kind::Info, "The version of the agent.", "")
-            .sample(&none, &[("version", version)], Number::Unsigned(1));
+        writer.family("sonde_agent_build_info", Kind::Info, "The version of the agent.", "").sample(
+            &none,
+            &[("version", version)],
+            Number::Unsigned(1),
+        );
         let started = self.started_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let up = self.started.elapsed().as_secs_f64();
         let gauges = [
@@ -103,10 +105,18 @@ impl About {
         let counters = [
             ("sonde_agent_scrapes_total", "Expositions served.", &self.scrapes),
             ("sonde_agent_scrape_bytes_total", "Bytes of expositions before compression.", &self.scrape_bytes),
-            ("sonde_agent_readings_late_total", "Scrapes served with an older reading, as the kernel did not answer in time.", &self.readings_late),
+            (
+                "sonde_agent_readings_late_total",
+                "Scrapes served with an older reading, as the kernel did not answer in time.",
+                &self.readings_late,
+            ),
             ("sonde_agent_read_problems_total", "Kernel files that could not be read or parsed.", &self.read_problems),
             ("sonde_agent_connections_total", "Connections taken.", &self.connections),
-            ("sonde_agent_connections_refused_total", "Connections closed at once, being over the limit or failing their handshake.", &self.connections_refused),
+            (
+                "sonde_agent_connections_refused_total",
+                "Connections closed at once, being over the limit or failing their handshake.",
+                &self.connections_refused,
+            ),
             ("sonde_agent_config_faults_total", "Configurations refused while running.", &self.config_faults),
             ("sonde_agent_sensor_faults_total", "Sensors refused, as a file or on an instance.", &self.sensor_faults),
         ];
@@ -115,7 +125,12 @@ impl About {
         }
         let seconds = self.scrape_ns.get() as f64 / 1e9;
         writer
-            .family("sonde_agent_scrape_seconds_total", Kind::Counter, "Time spent on expositions, request to last byte encoded.", "seconds")
+            .family(
+                "sonde_agent_scrape_seconds_total",
+                Kind::Counter,
+                "Time spent on expositions, request to last byte encoded.",
+                "seconds",
+            )
             .sample(&none, &[], Number::Float(seconds));
         let mut answers = writer.family("sonde_agent_answers_total", Kind::Counter, "HTTP answers by status.", "");
         for (code, counter) in CODES.iter().zip(&self.answers) {

@@ -206,8 +206,10 @@ impl Config {
 
     /// Checks a file's text. `shown` names the file in errors.
     pub fn parse(text: &str, folder: &Path, shown: &str, listen: SocketAddr) -> Result<Self, ConfigError> {
-        let raw: Raw = toml::from_str(text)
-            .map_err(|error| ConfigError::Syntax { path: shown.into(), message: error.to_string().trim().replace('\n', " ") })?;
+        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: shown.into(),
+            message: error.to_string().trim().replace('\n', " "),
+        })?;
         let mut faults = Vec::new();
         let config = check(raw, folder, listen, &mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults { path: shown.into(), faults }) }
@@ -253,9 +255,10 @@ impl Config {
             .into()
         });
         root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
-        let owners = self.owners.iter().map(|rule| {
-            table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into()
-        });
+        let owners = self
+            .owners
+            .iter()
+            .map(|rule| table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into());
         root.insert("owner".into(), toml::Value::Array(owners.collect()));
         root.to_string()
     }
@@ -274,7 +277,8 @@ fn milliseconds(duration: Duration) -> toml::Value {
 }
 
 fn match_table(matching: &Match) -> toml::Value {
-    let keys = [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
+    let keys =
+        [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
     table(keys.into_iter().filter_map(|(key, glob)| Some((key, text(glob.as_ref()?))))).into()
 }
 
@@ -433,7 +437,9 @@ fn ports(key: &str, raw: Option<Vec<RawPort>>, faults: &mut Vec<String>) -> Port
                 let ends = range.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
                 match ends {
                     Some((first, last)) if first <= last => ranges.push((first, last)),
-                    _ => faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed")),
+                    _ => {
+                        faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed"))
+                    }
                 }
             }
         }
@@ -476,7 +482,10 @@ fn is_plain_name(name: &str) -> bool {
 
 fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Option<SensorRule> {
     let Some(stem) = raw.file.strip_suffix(".wasm").filter(|stem| is_plain_name(stem)) else {
-        faults.push(format!("sensor.file is {:?}: the name of a file in the sensors' folder, NAME.wasm, is allowed", raw.file));
+        faults.push(format!(
+            "sensor.file is {:?}: the name of a file in the sensors' folder, NAME.wasm, is allowed",
+            raw.file
+        ));
         return None;
     };
     let name = raw.name.unwrap_or_else(|| stem.to_owned());

@@ -5,8 +5,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,8 @@ impl Looking {
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             let wake = self.wake.clone();
             let (called, changed) = {
-                let mut fds = [PollFd::new(&*wake, PollFlags::IN), PollFd::from_borrowed_fd(self.watcher.as_fd(), PollFlags::IN)];
+                let mut fds =
+                    [PollFd::new(&*wake, PollFlags::IN), PollFd::from_borrowed_fd(self.watcher.as_fd(), PollFlags::IN)];
                 match poll(&mut fds, Some(&timeout)) {
                     Ok(_) => (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()),
                     Err(_) => (false, false),

@@ -404,7 +404,8 @@ impl Keeper {
 
     /// Logs a refusal, once while it stays the same.
     fn say_refused(&self, instance: &Instance, name: &str, fault: &str) {
-        let said = instance.placed().iter().any(|placed| *placed.name == *name && placed.fault.as_deref() == Some(fault));
+        let said =
+            instance.placed().iter().any(|placed| *placed.name == *name && placed.fault.as_deref() == Some(fault));
         if !said {
             self.parts.about.sensor_faults.add(1);
             tracing::warn!(instance = %instance.id(), sensor = name, fault, "a sensor was refused on an instance");
@@ -444,7 +445,8 @@ fn owner(found: &Found, config: &Config) -> Arc<str> {
 }
 
 fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config) -> Result<Grant, String> {
-    let asked = sensor.manifest.resolve(&rule.config).map_err(|error| format!("its configuration is not valid: {error}"))?;
+    let asked =
+        sensor.manifest.resolve(&rule.config).map_err(|error| format!("its configuration is not valid: {error}"))?;
     Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|refusal| refusal.to_string())
 }
 
@@ -455,7 +457,10 @@ fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
         let theirs = other.sensor.families().unwrap_or_default();
         for family in families {
             if theirs.iter().any(|known| known.name == family.name) {
-                return Some(format!("its family {:?} belongs to the sensor {:?} on this instance", family.name, other.name));
+                return Some(format!(
+                    "its family {:?} belongs to the sensor {:?} on this instance",
+                    family.name, other.name
+                ));
             }
         }
     }

@@ -4,8 +4,8 @@
 //! (`sonde-host`) runs, `serve` answers. Each part owns what it changes; the catalogue is where they meet.
 
 mod about;
-pub mod config;
 mod broker;
+pub mod config;
 mod finder;
 mod floor;
 mod gate;

@@ -43,7 +43,11 @@ fn agent(running: &Running) -> Result<String, Failure> {
 fn of_folder(folder: &Path) -> Result<String, Failure> {
     let path = folder.join("endpoints.json");
     let text = std::fs::read(&path).map_err(|error| {
-        Failure::failed(format!("{} cannot be read ({error}); is `sonde up --data-dir {}` running?", path.display(), folder.display()))
+        Failure::failed(format!(
+            "{} cannot be read ({error}); is `sonde up --data-dir {}` running?",
+            path.display(),
+            folder.display()
+        ))
     })?;
     let endpoints: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let agent = endpoints["agent"].as_str();
@@ -81,5 +85,8 @@ async fn ask(authority: &str, path: &str) -> Result<Answer, Box<dyn std::error::
 /// A segment of a path, escaped.
 pub fn escape(segment: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    segment.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    segment
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

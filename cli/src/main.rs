@@ -21,10 +21,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-
 /// Probes for other people's containers: native metrics and WebAssembly sensors, for Prometheus.
 #[derive(Parser)]
-#[command(name = "sonde", version, after_help = "Start with `sonde up`: it runs everything on this machine and prints the URLs to scrape.")]
+#[command(
+    name = "sonde",
+    version,
+    after_help = "Start with `sonde up`: it runs everything on this machine and prints the URLs to scrape."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

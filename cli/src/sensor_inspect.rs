@@ -99,7 +99,12 @@ fn as_text(sensor: &Sensor) -> String {
     let digest: Digest = sensor.digest;
     let mut text = format!(
         "{} {}: {}\ndigest {digest:?}\nclass {}, every {:?}, at most every {:?}\n",
-        manifest.name, manifest.version, manifest.description, manifest.class.name(), manifest.interval, manifest.min_interval
+        manifest.name,
+        manifest.version,
+        manifest.description,
+        manifest.class.name(),
+        manifest.interval,
+        manifest.min_interval
     );
     text.push_str("\nasks for\n");
     for (what, asked) in asks(manifest) {
@@ -123,7 +128,14 @@ fn as_text(sensor: &Sensor) -> String {
         Some(families) => {
             let rows: Vec<Vec<String>> = families
                 .iter()
-                .map(|f| vec![format!("  {}", f.name), format!("{:?}", f.kind).to_lowercase(), f.label_names.join(","), f.help.to_string()])
+                .map(|f| {
+                    vec![
+                        format!("  {}", f.name),
+                        format!("{:?}", f.kind).to_lowercase(),
+                        f.label_names.join(","),
+                        f.help.to_string(),
+                    ]
+                })
                 .collect();
             text.push_str(&table(&rows));
         }

@@ -43,9 +43,12 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Loads a sensor from a file.
 pub async fn load(loader: &Loader, file: &Path) -> Result<Arc<Sensor>, Failure> {
     let shown = file.display();
-    let size = std::fs::metadata(file).map_err(|error| Failure::failed(format!("{shown} cannot be read: {error}")))?.len();
+    let size =
+        std::fs::metadata(file).map_err(|error| Failure::failed(format!("{shown} cannot be read: {error}")))?.len();
     if size > MAX_SENSOR_BYTES as u64 {
-        return Err(Failure::failed(format!("{shown} is refused: it is {size} bytes, and a sensor has at most {MAX_SENSOR_BYTES}")));
+        return Err(Failure::failed(format!(
+            "{shown} is refused: it is {size} bytes, and a sensor has at most {MAX_SENSOR_BYTES}"
+        )));
     }
     let bytes = std::fs::read(file).map_err(|error| Failure::failed(format!("{shown} cannot be read: {error}")))?;
     let loaded = loader.load(bytes).await;
@@ -74,10 +77,16 @@ impl Test {
             let report = sensor.run(input).await;
             Ok((sensor, grant, report))
         })?;
-        if self.json { print(as_json(&grant, &report).as_bytes())? } else { print(&as_text(&sensor, &grant, &report))? }
+        if self.json {
+            print(as_json(&grant, &report).as_bytes())?
+        } else {
+            print(&as_text(&sensor, &grant, &report))?
+        }
         match &report.result {
             Ok(_) => Ok(()),
-            Err(failure) => Err(Failure::failed(format!("{} failed ({}): {failure}", sensor.manifest.name, failure.reason()))),
+            Err(failure) => {
+                Err(Failure::failed(format!("{} failed ({}): {failure}", sensor.manifest.name, failure.reason())))
+            }
         }
     }
 }
@@ -148,7 +157,12 @@ fn as_text(sensor: &Sensor, grant: &Grant, report: &RunReport) -> Vec<u8> {
     for (name, used, allowed, unit) in headroom(grant, report) {
         let left = 100.0 - used as f64 * 100.0 / allowed.max(1) as f64;
         let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-        rows.push(vec![format!("# {name}"), format!("{used}{unit}"), format!("{allowed}{unit}"), format!("{left:.1} %")]);
+        rows.push(vec![
+            format!("# {name}"),
+            format!("{used}{unit}"),
+            format!("{allowed}{unit}"),
+            format!("{left:.1} %"),
+        ]);
     }
     let cpu = report.usage.cpu;
     out.extend_from_slice(format!("\n# {} ran once in {cpu:?} of CPU\n", sensor.manifest.name).as_bytes());

@@ -36,16 +36,18 @@ impl Up {
         self.logging.start();
         let folder = &self.data_dir;
         let config = folder.join("sonde.toml");
-        let made = std::fs::create_dir_all(folder.join("sensors")).and_then(|()| {
-            if config.exists() { Ok(()) } else { std::fs::write(&config, STARTER) }
-        });
+        let made = std::fs::create_dir_all(folder.join("sensors"))
+            .and_then(|()| if config.exists() { Ok(()) } else { std::fs::write(&config, STARTER) });
         made.map_err(|error| Failure::failed(format!("the folder {} cannot be set up: {error}", folder.display())))?;
         let source = ConfigSource { path: config, default_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT)) };
         run_until_signal(async {
             let mut agent = start(source).await?;
             agent.ready().await;
             agent.write_scrape_config(folder).map_err(|error| {
-                Failure::failed(format!("endpoints.json and prometheus.yml cannot be written to {}: {error}", folder.display()))
+                Failure::failed(format!(
+                    "endpoints.json and prometheus.yml cannot be written to {}: {error}",
+                    folder.display()
+                ))
             })?;
             self.announce(&agent.url());
             Ok(agent)

@@ -9,7 +9,7 @@ wasmtime::component::bindgen!({
     world: "sensor",
     imports: {
         "sonde:sensor/config.get": trappable,
-        
+
         "sonde:sensor/state": trappable,
         "sonde:sensor/log": trappable,
         "sonde:sensor/clock": trappable,

@@ -127,11 +127,7 @@ fn output(message: impl Into<String>) -> RunFailure {
     RunFailure::Output { message: message.into() }
 }
 
-fn check_families(
-    families: Vec<wit::Family>,
-    limits: &Limits,
-    reserved: &Reserved,
-) -> Result<Vec<Family>, RunFailure> {
+fn check_families(families: Vec<wit::Family>, limits: &Limits, reserved: &Reserved) -> Result<Vec<Family>, RunFailure> {
     if families.len() > FAMILIES {
         return Err(output(format!("{} families, and {FAMILIES} are allowed", families.len())));
     }
@@ -446,13 +442,15 @@ impl<'a> Sorter<'a> {
         let mut names = HashSet::with_capacity(raw.states.len());
         for state in &raw.states {
             if state.name.is_empty() || state.name.len() as u64 > limit || !names.insert(state.name.as_str()) {
-                return Err(output(format!("{}: a state has no name, too long a name, or is there twice", family.name)));
+                return Err(output(format!(
+                    "{}: a state has no name, too long a name, or is there twice",
+                    family.name
+                )));
             }
         }
         drop(names);
         let lines = raw.states.len() as u64;
-        let states =
-            raw.states.into_iter().map(|s| model::State { name: s.name.into(), enabled: s.enabled }).collect();
+        let states = raw.states.into_iter().map(|s| model::State { name: s.name.into(), enabled: s.enabled }).collect();
         self.push(raw.family, raw.label_values, lines, Value::States(states), None);
         Ok(())
     }

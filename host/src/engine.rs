@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use sonde_manifest::Class;
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy,
-    VariableOperatorCost,
+    Config, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy, VariableOperatorCost,
 };
 
 use crate::capability;
@@ -101,8 +100,7 @@ impl Engines {
 
 impl ClassEngine {
     fn new(class: Class) -> Result<Self, EngineError> {
-        let engine = Engine::new(&config(class))
-            .map_err(|source| EngineError::Engine { class, source })?;
+        let engine = Engine::new(&config(class)).map_err(|source| EngineError::Engine { class, source })?;
         let mut linker = Linker::new(&engine);
         capability::link(&mut linker).map_err(|source| EngineError::Link { source })?;
         Ok(Self { engine, linker })

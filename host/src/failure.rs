@@ -109,8 +109,23 @@ impl RunFailure {
 
     /// Every reason there is, in the order of the documentation.
     pub const REASONS: [&'static str; 17] = [
-        "fuel", "deadline", "memory", "stack", "trap", "boundary", "host_calls", "output", "start", "internal",
-        "unreachable", "timeout", "unauthorized", "protocol", "misconfigured", "denied", "other",
+        "fuel",
+        "deadline",
+        "memory",
+        "stack",
+        "trap",
+        "boundary",
+        "host_calls",
+        "output",
+        "start",
+        "internal",
+        "unreachable",
+        "timeout",
+        "unauthorized",
+        "protocol",
+        "misconfigured",
+        "denied",
+        "other",
     ];
 
     /// The place of this failure's reason in [`RunFailure::REASONS`].

@@ -115,8 +115,9 @@ impl Grant {
     pub fn decide(manifest: &Manifest, asked: Resolved, policy: &Policy) -> Result<Self, Refusal> {
         let mut faults = Vec::new();
         if manifest.class > policy.class {
-            let (asked, most) = (manifest.class.name(), policy.class.name());
-            faults.push(format!("it asks for class {asked:?} and the policy allows {most:?} at most"));
+            let shown = |class: Class| format!("{:?} ({} MiB)", class.name(), class.memory_bytes() >> 20);
+            let (asked, most) = (shown(manifest.class), shown(policy.class));
+            faults.push(format!("it asks for class {asked} and the policy allows {most} at most"));
         }
         limits_within(&manifest.limits, &policy.limits, &mut faults);
         if manifest.min_interval < policy.min_interval {

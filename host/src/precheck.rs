@@ -63,7 +63,9 @@ pub enum PrecheckError {
     Section(#[source] SectionError),
     #[error("its manifest is not valid: {0}")]
     Manifest(ManifestErrors),
-    #[error("it is of another world: it does not export {0:?} (a sensor exports describe and collect of sonde:sensor@0.1.0)")]
+    #[error(
+        "it is of another world: it does not export {0:?} (a sensor exports describe and collect of sonde:sensor@0.1.0)"
+    )]
     MissingExport(&'static str),
     #[error("it imports {0:?}, which is not part of the world sonde:sensor@0.1.0")]
     ForeignImport(String),

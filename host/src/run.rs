@@ -203,6 +203,6 @@ fn classify(error: &wasmtime::Error, ctx: &Ctx) -> RunFailure {
     if message.contains(BOUNDARY_MESSAGE) {
         return RunFailure::Boundary { limit_bytes: limits.boundary_bytes };
     }
-    RunFailure::Trap { message: tame(&message) }
+    let message = message.strip_prefix("wasm trap: ").unwrap_or(&message);
+    RunFailure::Trap { message: tame(message) }
 }
-

@@ -146,8 +146,14 @@ impl Driver {
                 let id = self.next_id;
                 self.next_id += 1;
                 self.targets.entry(slot.target).or_default().slots.push(id);
-                let placed =
-                    Placed { slot, running: false, last_start: None, last_finish: None, duration: Duration::ZERO, due: now };
+                let placed = Placed {
+                    slot,
+                    running: false,
+                    last_start: None,
+                    last_finish: None,
+                    duration: Duration::ZERO,
+                    due: now,
+                };
                 self.placed.insert(id, placed);
                 self.heap.push(Reverse((now, id)));
             }

@@ -85,8 +85,8 @@ impl Loader {
         let compiling = tokio::task::spawn_blocking(move || compile(&bytes, digest, manifest, engines, reserved));
         let mut sensor = compiling.await.map_err(|_panic| LoadError::Internal)??;
         let description = sensor.describe().await.map_err(LoadError::Describe)?;
-        sensor.families = check_description(description, &sensor.manifest.limits, &self.reserved)
-            .map_err(LoadError::Describe)?;
+        sensor.families =
+            check_description(description, &sensor.manifest.limits, &self.reserved).map_err(LoadError::Describe)?;
         let sensor = Arc::new(sensor);
         let mut loaded = self.loaded.lock().expect("no panic while held");
         loaded.retain(|_, sensor| sensor.strong_count() > 0);

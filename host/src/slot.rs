@@ -114,8 +114,7 @@ impl Slot {
         match report.result {
             Ok(collected) => {
                 inner.totals.series_dropped += collected.series_dropped;
-                inner.latest =
-                    Some(Arc::new(Latest { collected, at: Instant::now(), at_wall: SystemTime::now() }));
+                inner.latest = Some(Arc::new(Latest { collected, at: Instant::now(), at_wall: SystemTime::now() }));
             }
             Err(failure) => {
                 inner.totals.failures[failure.index()] += 1;

@@ -34,11 +34,7 @@ pub(crate) fn build(workspace: &Workspace, which: Which) -> Result<Vec<PathBuf>,
     for folder in folders {
         crates.extend(crates_in(&workspace.root.join(folder))?);
     }
-    let options = Options {
-        target_dir: workspace.target.join("sensors"),
-        out_dir: out_dir(workspace),
-        progress: true,
-    };
+    let options = Options { target_dir: workspace.target.join("sensors"), out_dir: out_dir(workspace), progress: true };
     let built = build_many(&toolchain, &crates, &options).map_err(Error::Sensors)?;
     for remark in built.iter().flat_map(|built| &built.remarks) {
         say(&format!("note: {remark}"));
@@ -48,8 +44,8 @@ pub(crate) fn build(workspace: &Workspace, which: Which) -> Result<Vec<PathBuf>,
 
 /// The folders below `folder` that hold a sensor: a manifest beside a crate.
 fn crates_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|source| Error::File { verb: "read", path: folder.to_owned(), source })?;
+    let entries =
+        std::fs::read_dir(folder).map_err(|source| Error::File { verb: "read", path: folder.to_owned(), source })?;
     let mut crates: Vec<PathBuf> =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.join("sensor.toml").is_file()).collect();
     crates.sort();

@@ -57,7 +57,9 @@ impl InstanceBroker {
 fn enter(found: &Arc<Found>, roots: &Roots) -> Result<Dir, BrokerError> {
     let leader = found.leader(roots).ok_or(BrokerError::Gone)?;
     if leader.mount_namespace.is_none() || leader.shares_host_mounts(roots) {
-        return Err(BrokerError::Denied("the instance lives in the node's own mount namespace, so it has no files of its own".into()));
+        return Err(BrokerError::Denied(
+            "the instance lives in the node's own mount namespace, so it has no files of its own".into(),
+        ));
     }
     let directory = leader.directory(roots);
     let status = std::fs::read_to_string(directory.join("status")).map_err(|_| BrokerError::Gone)?;

@@ -58,8 +58,7 @@ pub(super) fn write_instance(writer: &mut Writer<'_>, instance: &Instance, taken
         families::write_age(writer, &instance.base, now.saturating_duration_since(taken.reading.taken_at));
     }
     let placed = instance.placed();
-    let slots: Vec<&Slot> =
-        placed.iter().filter(|p| parts.sensor(&p.name)).filter_map(|p| p.slot.as_deref()).collect();
+    let slots: Vec<&Slot> = placed.iter().filter(|p| parts.sensor(&p.name)).filter_map(|p| p.slot.as_deref()).collect();
     write_sensors(writer, &slots, now);
 }
 

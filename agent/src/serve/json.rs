@@ -15,7 +15,6 @@ pub(super) struct InstanceRow {
     runtime: &'static str,
     runtime_id: String,
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
     owner: String,
     state: &'static str,
@@ -107,10 +106,6 @@ fn running(slot: &Slot) -> RunningRow {
             message: last.failure.to_string(),
             at_seconds: seconds(last.at_wall),
         }),
-        log: slot
-            .logs()
-            .into_iter()
-            .map(|line| LogRow { level: line.level.as_str(), message: line.message })
-            .collect(),
+        log: slot.logs().into_iter().map(|line| LogRow { level: line.level.as_str(), message: line.message }).collect(),
     }
 }

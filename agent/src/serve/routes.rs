@@ -79,7 +79,9 @@ async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Ans
         (["metrics"], _) => about(room, &asking),
         (["healthz"], _) => answer::sentence(StatusCode::OK, "ok"),
         (["readyz"], _) if *room.ready.borrow() => answer::sentence(StatusCode::OK, "ready"),
-        (["readyz"], _) => answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done"),
+        (["readyz"], _) => {
+            answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
+        }
         (["v1", "instances"], _) => instances(room, &asking).await,
         (["v1", "node" | "gz", "metrics"], _) => node(room, &asking).await,
         (["v1", "node" | "gz", "sensors"], _) => answer::json::<SensorRow>(&[]),

@@ -1,4 +1,4 @@
-//! Secrets that the grant names. They enter for one run and are wiped after it.
+//! Secrets that the grant names. They enter for one run and go with it.
 //!
 //! Manifest: `[capabilities] secrets = ["password"]`. Never log one.
 

@@ -71,7 +71,11 @@ impl From<BrokerError> for StreamError {
 
 impl Ctx {
     /// Opens a TCP transport that the caller has found in the grant.
-    pub(super) async fn open_tcp(&mut self, port: u16, deadline: Instant) -> Result<tokio::net::TcpStream, StreamError> {
+    pub(super) async fn open_tcp(
+        &mut self,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<tokio::net::TcpStream, StreamError> {
         self.take_socket().map_err(StreamError::Denied)?;
         let broker = self.broker.clone();
         let opened = within(deadline, broker.connect_tcp(port, deadline)).await;

@@ -99,7 +99,7 @@ fn manifest_with_a_mistyped_key() {
 fn manifest_asking_for_what_policy_forbids() {
     // Large memory needs a policy that allows it (design §5.6); the default one does not.
     assert_refused("greedy", &["large", "256 MiB", "policy"], |file| {
-        let toml = "name = \"greedy\"\nversion = \"0.1.0\"\ninterval = \"5s\"\nclass = \"large\"\n";
+        let toml = "name = \"greedy\"\nversion = \"0.1.0\"\ninterval = \"5s\"\nclass = \"large\"\n[capabilities]\nstate = true\n";
         fs::write(file, with_manifest(toml)).expect("the data folder is writable");
     });
 }
