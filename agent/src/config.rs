@@ -438,7 +438,7 @@ fn ports(key: &str, raw: Option<Vec<RawPort>>, faults: &mut Vec<String>) -> Port
                 match ends {
                     Some((first, last)) if first <= last => ranges.push((first, last)),
                     _ => {
-                        faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed"))
+                        faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed"));
                     }
                 }
             }

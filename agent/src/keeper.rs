@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason};
 use sonde_host::{Digest, Grant, Loader, Placement, Schedule, Sensor, Slot, TargetId};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -50,8 +49,6 @@ pub(crate) struct Parts {
     pub(crate) threads: Arc<ReadingThreads>,
     pub(crate) loader: Arc<Loader>,
     pub(crate) schedule: Schedule,
-    /// Where sensors are compiled and run.
-    pub(crate) sensor_runtime: Handle,
     pub(crate) room: Arc<BrokerRoom>,
     pub(crate) finder: Finder,
     pub(crate) findings: mpsc::Receiver<Finding>,
@@ -267,7 +264,7 @@ impl Keeper {
                     let loaded = loader.load(bytes).await;
                     (name, stamp, loaded.map_err(|error| crate::chain(&error)))
                 },
-                &self.parts.sensor_runtime,
+                self.parts.schedule.runtime(),
             );
         }
         if look.changed {

@@ -29,7 +29,6 @@ use sonde_collect::mounts::RootsError;
 use sonde_collect::{NodeId, Roots, families};
 use sonde_host::{EngineError, Loader, Reserved, Schedule};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -99,7 +98,6 @@ pub struct Agent {
     ready: watch::Receiver<bool>,
     keeper: JoinHandle<()>,
     server: JoinHandle<()>,
-    sensors: Option<Runtime>,
 }
 
 impl Agent {
@@ -115,11 +113,12 @@ impl Agent {
         let tls = config.tls.clone().map(TlsFiles::load).transpose().map_err(|source| StartError::Tls { source })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
 
-        let sensors = sensor_runtime()?;
         let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
         let threads = Arc::new(threads);
         let loader = Loader::new(reserved()).map_err(|source| StartError::Engine { source })?;
-        let schedule = Schedule::start(sensors.handle());
+        let threads_of_sensors = std::thread::available_parallelism().map_or(1, usize::from);
+        let schedule =
+            Schedule::start(threads_of_sensors).map_err(|source| StartError::Thread { what: "sensors", source })?;
         let (findings_in, findings) = mpsc::channel(FINDINGS);
         let finder = Finder::start(roots.clone(), keeper::discovery_config(&node, &config), findings_in)
             .map_err(|source| StartError::Thread { what: "finding instances", source })?;
@@ -139,7 +138,6 @@ impl Agent {
             threads: threads.clone(),
             loader: Arc::new(loader),
             schedule: schedule.clone(),
-            sensor_runtime: sensors.handle().clone(),
             room: Arc::new(BrokerRoom::new(roots.clone())),
             finder,
             findings,
@@ -159,7 +157,7 @@ impl Agent {
         let keeper = tokio::spawn(keeper.keep(refreshes, stopping.clone()));
         let server = tokio::spawn(serve::serve(listener, tls, Arc::new(room), stopping));
         tokio::spawn(first_look(refresh, is_ready));
-        Ok(Self { address, scheme, catalogue, stop, ready, keeper, server, sensors: Some(sensors) })
+        Ok(Self { address, scheme, catalogue, stop, ready, keeper, server })
     }
 
     /// Where it listens.
@@ -186,13 +184,10 @@ impl Agent {
     }
 
     /// Answers what is being asked, keeps the sensors' state, and ends.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.server.await;
         let _ = self.keeper.await;
-        if let Some(sensors) = self.sensors.take() {
-            sensors.shutdown_background();
-        }
     }
 }
 
@@ -202,15 +197,6 @@ async fn first_look(refresh: mpsc::Sender<tokio::sync::oneshot::Sender<()>>, is_
     let _ = refresh.send(done).await;
     let _ = looked.await;
     let _ = is_ready.send(true);
-}
-
-/// The runtime on which sensors run and nothing else does: a sensor that computes cannot delay an answer.
-fn sensor_runtime() -> Result<Runtime, StartError> {
-    Builder::new_multi_thread()
-        .thread_name("sensors")
-        .enable_all()
-        .build()
-        .map_err(|source| StartError::Thread { what: "sensors", source })
 }
 
 /// What no sensor may claim: the node's own families, Prometheus's, and the labels that either puts on.

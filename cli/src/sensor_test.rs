@@ -78,9 +78,9 @@ impl Test {
             Ok((sensor, grant, report))
         })?;
         if self.json {
-            print(as_json(&grant, &report).as_bytes())?
+            print(as_json(&grant, &report).as_bytes())?;
         } else {
-            print(&as_text(&sensor, &grant, &report))?
+            print(&as_text(&sensor, &grant, &report))?;
         }
         match &report.result {
             Ok(_) => Ok(()),

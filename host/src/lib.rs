@@ -4,6 +4,8 @@
 //! placed sensor just ahead of the next scrape of its target, and its [`Slot`] holds what came of it. The only way out of a run is the
 //! [`Broker`] it was given. This crate knows nothing of cgroups, of serving HTTP, or of who owns what.
 
+#[cfg(feature = "bench")]
+pub mod bare;
 mod bindings;
 mod broker;
 mod capability;

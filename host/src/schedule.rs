@@ -1,15 +1,18 @@
 //! When each placed sensor runs: just ahead of its target's next scrape, and at its least rhythm when nobody scrapes.
 //!
-//! One task owns all the timing; everything else sends it messages, so there is nothing to lock. A scrape
+//! Each of a few threads owns the timing and the runs of some targets; everything else sends it messages, so there is nothing to lock and
+//! a run wakes no other thread. A scrape
 //! never waits for a run: it only tells the schedule that it happened. Scrapes that are close share a run; a sensor never runs oftener than its
 //! grant says, nor twice at once. Runs are tasks of their own, bounded in number; one that panics is a failure of that run only.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant as TokioInstant, sleep_until};
@@ -55,41 +58,69 @@ enum Message {
     Scraped { target: TargetId, scraper: u64, at: Instant },
 }
 
-/// The handle on the scheduling task, which ends when the last handle is dropped.
+/// One thread, its runtime and its driver. Runs never leave it, so a run costs no wake-up of another thread.
+#[derive(Debug)]
+struct Shard {
+    messages: mpsc::Sender<Message>,
+    runtime: Handle,
+}
+
+/// The handle on the scheduling threads, which end when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    messages: mpsc::Sender<Message>,
+    shards: Arc<[Shard]>,
 }
 
 impl Schedule {
-    /// Starts the schedule on a runtime; its runs are spawned there too.
-    pub fn start(runtime: &Handle) -> Self {
-        let (messages, inbox) = mpsc::channel(QUEUE);
-        runtime.spawn(Driver::default().drive(inbox));
-        Self { messages }
+    /// Starts `threads` threads; all sensors of one target share one.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be started.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let shards: io::Result<Vec<Shard>> = (0..threads.max(1)).map(start_shard).collect();
+        Ok(Self { shards: shards?.into() })
+    }
+
+    /// Where else sensors' code may run: when they are loaded and describe themselves.
+    pub fn runtime(&self) -> &Handle {
+        &self.shards[0].runtime
     }
 
     /// Places a sensor. Its first run starts at once.
     pub async fn place(&self, placement: Placement) -> Arc<Slot> {
         let slot = Arc::new(Slot::new(placement));
-        self.send(Message::Place(slot.clone())).await;
+        self.send(slot.target, Message::Place(slot.clone())).await;
         slot
     }
 
     /// Takes a sensor away. A run in flight ends by itself and is recorded nowhere else than in its slot.
     pub async fn remove(&self, slot: Arc<Slot>) {
-        self.send(Message::Remove(slot)).await;
+        self.send(slot.target, Message::Remove(slot)).await;
     }
 
     /// Notes that `scraper` has just scraped `target`. Never waits.
     pub fn scraped(&self, target: TargetId, scraper: u64) {
-        let _ = self.messages.try_send(Message::Scraped { target, scraper, at: Instant::now() });
+        let _ = self.shard(target).messages.try_send(Message::Scraped { target, scraper, at: Instant::now() });
     }
 
-    async fn send(&self, message: Message) {
-        // The driver ends only with the last sender or its runtime; at shutdown there is nothing to tell it.
-        let _ = self.messages.send(message).await;
+    async fn send(&self, target: TargetId, message: Message) {
+        // A driver ends only with the last sender; there is nothing to tell it then.
+        let _ = self.shard(target).messages.send(message).await;
     }
+
+    fn shard(&self, target: TargetId) -> &Shard {
+        &self.shards[(target.0 % self.shards.len() as u64) as usize]
+    }
+}
+
+fn start_shard(number: usize) -> io::Result<Shard> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (messages, inbox) = mpsc::channel(QUEUE);
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name(format!("sensors-{number}"))
+        .spawn(move || runtime.block_on(Driver::default().drive(inbox)))?;
+    Ok(Shard { messages, runtime: handle })
 }
 
 /// A slot's place in time.
@@ -127,6 +158,7 @@ impl Driver {
         // Any far instant will do while nothing is due.
         let idle = Duration::from_secs(3600);
         loop {
+            self.start_due();
             let due = self.heap.peek().map_or_else(|| Instant::now() + idle, |Reverse((due, _))| *due);
             tokio::select! {
                 message = inbox.recv() => match message {
@@ -134,7 +166,7 @@ impl Driver {
                     None => return,
                 },
                 Some(done) = self.running.join_next_with_id() => self.finished(done),
-                () = sleep_until(TokioInstant::from_std(due)) => self.start_due(),
+                () = sleep_until(TokioInstant::from_std(due)) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::setup::{For, setup};
 use crate::workspace::{Workspace, run, say, shown};
 
 /// The sensor that is run: one that asks a server nothing, so that the host is what is measured.
-const MEASURED: &str = "honest.wasm";
+const MEASURED: &str = "pulse.wasm";
 /// What `bench_run` prints before its figure for one whole run in the host, µs of CPU.
 const RUN_FIGURE: &str = "cpu_us_per_run ";
 
@@ -39,7 +39,17 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
 fn bench_run(workspace: &Workspace) -> Result<(), Error> {
     sensors::build(workspace, Which::All)?;
     let wasm = sensors::out_dir(workspace).join(MEASURED);
-    let mut command = workspace.cargo(["run", "--release", "--package", "sonde-host", "--example", "bench_run", "--"]);
+    let mut command = workspace.cargo([
+        "run",
+        "--release",
+        "--package",
+        "sonde-host",
+        "--features",
+        "bench",
+        "--example",
+        "bench_run",
+        "--",
+    ]);
     command.arg(wasm).stdout(Stdio::piped());
     say("one run of a sensor in the host");
     let started = |source| Error::Start { command: "cargo run --example bench_run".to_owned(), source };
