@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sonde_collect::{GroupSource, ProcessGroup};
-use sonde_host::{PathRule, Policy, PortRule};
+use sonde_host::Policy;
 
 use crate::matching::Match;
+
+mod policy;
+mod print;
 
 /// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
 const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
@@ -41,7 +44,7 @@ struct Raw {
     listen: RawListen,
     node: RawNode,
     reading: RawReading,
-    policy: RawPolicy,
+    policy: toml::Table,
     sensors_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     #[serde(rename = "process_group")]
@@ -77,41 +80,6 @@ struct RawNode {
 #[serde(deny_unknown_fields, default)]
 struct RawReading {
     floor: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawPolicy {
-    class: Option<String>,
-    min_interval: Option<String>,
-    fuel: Option<u64>,
-    wall: Option<String>,
-    boundary_bytes: Option<u64>,
-    host_calls: Option<u64>,
-    series: Option<u64>,
-    labels: Option<u64>,
-    label_name_bytes: Option<u64>,
-    label_value_bytes: Option<u64>,
-    log_bytes: Option<u64>,
-    sockets: Option<u64>,
-    state_bytes: Option<u64>,
-    bytes_in: Option<u64>,
-    bytes_out: Option<u64>,
-    tcp: Option<Vec<RawPort>>,
-    http: Option<Vec<RawPort>>,
-    unix: Option<Vec<String>>,
-    files: Option<Vec<String>>,
-    kstats: Option<bool>,
-    processes: Option<bool>,
-    secrets: Option<bool>,
-    state: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum RawPort {
-    One(u16),
-    Range(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,112 +184,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// What is in force, defaults filled in, as the file would say it.
-    pub fn to_toml(&self) -> String {
-        let mut root = toml::Table::new();
-        let mut listen = table([("address", text(self.listen))]);
-        if let Some(tls) = &self.tls {
-            let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
-            listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
-        }
-        root.insert("listen".into(), listen.into());
-        if let Some(id) = &self.node_id {
-            root.insert("node".into(), table([("id", text(id))]).into());
-        }
-        root.insert("reading".into(), table([("floor", milliseconds(self.floor))]).into());
-        root.insert("sensors_dir".into(), text(self.sensors_dir.display()));
-        root.insert("state_dir".into(), text(self.state_dir.display()));
-        root.insert("policy".into(), policy_table(&self.policy).into());
-        let groups = self.process_groups.iter().map(|group| {
-            let source = match &group.source {
-                GroupSource::PidFile(path) => ("pid_file", text(path.display())),
-                GroupSource::Cgroup(path) => ("cgroup", text(path)),
-                GroupSource::Port(port) => ("port", i64::from(*port).into()),
-            };
-            table([("name", text(&group.name)), source]).into()
-        });
-        root.insert("process_group".into(), toml::Value::Array(groups.collect()));
-        let sensors = self.sensors.iter().map(|rule| {
-            let config = rule.config.iter().map(|(key, value)| (key.as_str(), text(value)));
-            let secrets = rule.secrets.iter().map(|(key, path)| (key.as_str(), text(path.display())));
-            table([
-                ("file", text(&rule.file)),
-                ("name", text(&rule.name)),
-                ("match", match_table(&rule.matching)),
-                ("config", table(config).into()),
-                ("secrets", table(secrets).into()),
-            ])
-            .into()
-        });
-        root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
-        let owners = self
-            .owners
-            .iter()
-            .map(|rule| table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into());
-        root.insert("owner".into(), toml::Value::Array(owners.collect()));
-        root.to_string()
-    }
-}
-
-fn table<'a>(entries: impl IntoIterator<Item = (&'a str, toml::Value)>) -> toml::Table {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-fn text(value: impl std::fmt::Display) -> toml::Value {
-    toml::Value::String(value.to_string())
-}
-
-fn milliseconds(duration: Duration) -> toml::Value {
-    text(format!("{}ms", duration.as_millis()))
-}
-
-fn match_table(matching: &Match) -> toml::Value {
-    let keys =
-        [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
-    table(keys.into_iter().filter_map(|(key, glob)| Some((key, text(glob.as_ref()?))))).into()
-}
-
-fn policy_table(policy: &Policy) -> toml::Table {
-    let limits = &policy.limits;
-    let numbers = [
-        ("fuel", limits.fuel),
-        ("boundary_bytes", limits.boundary_bytes),
-        ("host_calls", limits.host_calls),
-        ("series", limits.series),
-        ("labels", limits.labels),
-        ("label_name_bytes", limits.label_name_bytes),
-        ("label_value_bytes", limits.label_value_bytes),
-        ("log_bytes", limits.log_bytes),
-        ("sockets", limits.sockets),
-        ("state_bytes", limits.state_bytes),
-        ("bytes_in", limits.bytes_in),
-        ("bytes_out", limits.bytes_out),
-    ];
-    let mut written = table(numbers.map(|(key, number)| (key, i64::try_from(number).unwrap_or(i64::MAX).into())));
-    written.extend(table([
-        ("class", text(policy.class.name())),
-        ("wall", milliseconds(limits.wall)),
-        ("min_interval", milliseconds(policy.min_interval)),
-        ("kstats", policy.kstats.into()),
-        ("processes", policy.processes.into()),
-        ("secrets", policy.secrets.into()),
-        ("state", policy.state.into()),
-    ]));
-    for (key, rule) in [("tcp", &policy.tcp), ("http", &policy.http)] {
-        if let PortRule::Only(ranges) = rule {
-            let ranges = ranges.iter().map(|(first, last)| text(format!("{first}-{last}")));
-            written.insert(key.into(), toml::Value::Array(ranges.collect()));
-        }
-    }
-    for (key, rule) in [("unix", &policy.unix), ("files", &policy.files)] {
-        if let PathRule::Under(directories) = rule {
-            written.insert(key.into(), toml::Value::Array(directories.iter().map(text).collect()));
-        }
-    }
-    written
-}
-
 fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) -> Config {
     let listen = match raw.listen.address.as_deref().map(str::parse) {
         None => listen,
@@ -350,7 +212,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         tls,
         node_id: raw.node.id,
         floor,
-        policy: policy(raw.policy, faults),
+        policy: policy::read(raw.policy, faults),
         sensors_dir: folder.join(raw.sensors_dir.unwrap_or_else(|| "sensors".into())),
         state_dir: folder.join(raw.state_dir.unwrap_or_else(|| "state".into())),
         process_groups: process_groups(raw.process_groups, folder, faults),
@@ -383,68 +245,6 @@ fn duration(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<D
         faults.push(format!("{key} is {text:?}: a number and ms, s or m is allowed, such as \"15s\""));
     }
     parsed
-}
-
-fn policy(raw: RawPolicy, faults: &mut Vec<String>) -> Policy {
-    use sonde_manifest::Class;
-    let mut policy = Policy::default();
-    match raw.class.as_deref() {
-        None => {}
-        Some("small") => policy.class = Class::Small,
-        Some("medium") => policy.class = Class::Medium,
-        Some("large") => policy.class = Class::Large,
-        Some(other) => faults.push(format!("policy.class is {other:?}: small, medium or large is allowed")),
-    }
-    let limits = &mut policy.limits;
-    let given = [
-        (raw.fuel, &mut limits.fuel),
-        (raw.boundary_bytes, &mut limits.boundary_bytes),
-        (raw.host_calls, &mut limits.host_calls),
-        (raw.series, &mut limits.series),
-        (raw.labels, &mut limits.labels),
-        (raw.label_name_bytes, &mut limits.label_name_bytes),
-        (raw.label_value_bytes, &mut limits.label_value_bytes),
-        (raw.log_bytes, &mut limits.log_bytes),
-        (raw.sockets, &mut limits.sockets),
-        (raw.state_bytes, &mut limits.state_bytes),
-        (raw.bytes_in, &mut limits.bytes_in),
-        (raw.bytes_out, &mut limits.bytes_out),
-    ];
-    for (given, limit) in given {
-        *limit = given.unwrap_or(*limit);
-    }
-    limits.wall = duration("policy.wall", raw.wall.as_deref(), faults).unwrap_or(limits.wall);
-    policy.min_interval =
-        duration("policy.min_interval", raw.min_interval.as_deref(), faults).unwrap_or(policy.min_interval);
-    policy.tcp = ports("policy.tcp", raw.tcp, faults);
-    policy.http = ports("policy.http", raw.http, faults);
-    policy.unix = raw.unix.map_or(PathRule::Any, PathRule::Under);
-    policy.files = raw.files.map_or(PathRule::Any, PathRule::Under);
-    policy.kstats = raw.kstats.unwrap_or(policy.kstats);
-    policy.processes = raw.processes.unwrap_or(policy.processes);
-    policy.secrets = raw.secrets.unwrap_or(policy.secrets);
-    policy.state = raw.state.unwrap_or(policy.state);
-    policy
-}
-
-fn ports(key: &str, raw: Option<Vec<RawPort>>, faults: &mut Vec<String>) -> PortRule {
-    let Some(raw) = raw else { return PortRule::Any };
-    let mut ranges = Vec::new();
-    for port in raw {
-        match port {
-            RawPort::One(port) => ranges.push((port, port)),
-            RawPort::Range(range) => {
-                let ends = range.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-                match ends {
-                    Some((first, last)) if first <= last => ranges.push((first, last)),
-                    _ => {
-                        faults.push(format!("{key} has {range:?}: ports and ranges such as \"8000-8100\" are allowed"));
-                    }
-                }
-            }
-        }
-    }
-    PortRule::Only(ranges)
 }
 
 fn process_groups(raw: Vec<RawGroup>, folder: &Path, faults: &mut Vec<String>) -> Vec<ProcessGroup> {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -16,6 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Events that come together are one scan: a container's birth is a dozen of them.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// Two looks closer than this are a storm, and the pause before each doubles up to the second figure.
+const CALM: Duration = Duration::from_millis(500);
+const LONGEST_SETTLE: Duration = Duration::from_millis(320);
+
+/// Before looking again after what should not have happened.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the finder has found.
 pub enum Finding {
@@ -44,9 +52,16 @@ impl Finder {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (orders, inbox) = channel();
         let watcher = Watcher::new()?;
-        let finding = Looking { roots: roots.clone(), watcher, findings, refused: [0; 3], wake: wake.clone() };
-        let discovery = Discovery::new(roots, config);
-        thread::Builder::new().name("finder".into()).spawn(move || finding.look(discovery, &inbox))?;
+        let finding = Looking {
+            roots,
+            watcher,
+            findings,
+            refused: [0; 3],
+            wake: wake.clone(),
+            settle: SETTLE,
+            looked_at: Instant::now(),
+        };
+        thread::Builder::new().name("finder".into()).spawn(move || finding.look(config, &inbox))?;
         Ok(Self { orders, wake })
     }
 
@@ -87,14 +102,22 @@ struct Looking {
     findings: mpsc::Sender<Finding>,
     refused: [u64; 3],
     wake: Arc<OwnedFd>,
+    settle: Duration,
+    looked_at: Instant,
 }
 
 impl Looking {
-    fn look(mut self, mut discovery: Discovery, orders: &Receiver<Order>) {
+    fn look(mut self, mut config: DiscoveryConfig, orders: &Receiver<Order>) {
+        let mut discovery = Discovery::new(self.roots.clone(), config.clone());
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         let mut everything = false;
         loop {
-            let changes = self.watcher.scan(&mut discovery);
+            let Some(changes) = self.scan(&mut discovery) else {
+                discovery = Discovery::new(self.roots.clone(), config.clone());
+                everything = true;
+                thread::sleep(AFTER_PANIC);
+                continue;
+            };
             let finding = if std::mem::take(&mut everything) {
                 Some(Finding::Everything(discovery.instances().cloned().collect()))
             } else {
@@ -108,8 +131,9 @@ impl Looking {
             loop {
                 match orders.try_recv() {
                     Ok(Order::Look(done)) => waiting.push(done),
-                    Ok(Order::Configure(config)) => {
-                        discovery = Discovery::new(self.roots.clone(), config);
+                    Ok(Order::Configure(new)) => {
+                        config = new;
+                        discovery = Discovery::new(self.roots.clone(), config.clone());
                         everything = true;
                     }
                     Err(std::sync::mpsc::TryRecvError::Empty) => break,
@@ -117,6 +141,15 @@ impl Looking {
                 }
             }
         }
+    }
+
+    /// One look. `None` where it ended in a panic: one strange directory must not end all looking.
+    fn scan(&mut self, discovery: &mut Discovery) -> Option<Vec<Change>> {
+        let scanned = catch_unwind(AssertUnwindSafe(|| self.watcher.scan(discovery)));
+        if scanned.is_err() {
+            tracing::error!("looking for instances ended in a panic; this is a defect of the agent");
+        }
+        scanned.ok()
     }
 
     /// Sends; false when nobody listens any more.
@@ -148,7 +181,12 @@ impl Looking {
                     [PollFd::new(&*wake, PollFlags::IN), PollFd::from_borrowed_fd(self.watcher.as_fd(), PollFlags::IN)];
                 match poll(&mut fds, Some(&timeout)) {
                     Ok(_) => (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()),
-                    Err(_) => (false, false),
+                    Err(rustix::io::Errno::INTR) => (false, false),
+                    // Nothing can be waited for: the next look is as good as an event.
+                    Err(_) => {
+                        thread::sleep(AFTER_PANIC);
+                        return;
+                    }
                 }
             };
             if called {
@@ -156,8 +194,12 @@ impl Looking {
                 return;
             }
             if changed && self.watcher.drain() {
-                thread::sleep(SETTLE);
+                // A storm of births and deaths, which a tenant can make below its own cgroup, is looked at in slower and slower steps.
+                self.settle =
+                    if self.looked_at.elapsed() < CALM { (self.settle * 2).min(LONGEST_SETTLE) } else { SETTLE };
+                thread::sleep(self.settle);
                 let _ = self.watcher.drain();
+                self.looked_at = Instant::now();
                 return;
             }
         }

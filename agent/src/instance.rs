@@ -90,6 +90,8 @@ pub struct GoneInstance {
 pub enum Lookup {
     Live(Arc<Instance>),
     Gone(Arc<GoneInstance>),
+    /// More than one is meant; only the UUID tells them apart.
+    Ambiguous,
     Unknown,
 }
 
@@ -126,6 +128,11 @@ impl Catalogue {
         self.read(|inner| (inner.live.len(), inner.gone.len()))
     }
 
+    /// Whether an instance lives or is remembered.
+    pub(crate) fn knows(&self, id: Uuid) -> bool {
+        self.read(|inner| inner.live.contains_key(&id) || inner.gone.contains_key(&id))
+    }
+
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Instance>> {
         self.read(|inner| inner.live.get(&id).cloned())
     }
@@ -137,9 +144,20 @@ impl Catalogue {
                 let gone = || inner.gone.get(&id).cloned().map(Lookup::Gone);
                 return inner.live.get(&id).cloned().map(Lookup::Live).or_else(gone).unwrap_or(Lookup::Unknown);
             }
-            let live = pick(inner.live.values(), wanted, |instance| &instance.found, |_| Instant::now());
-            let gone = || pick(inner.gone.values(), wanted, |gone| &gone.found, |gone| gone.since).map(Lookup::Gone);
-            live.map(Lookup::Live).or_else(gone).unwrap_or(Lookup::Unknown)
+            match pick(inner.live.values(), wanted, |instance| &instance.found) {
+                Picked::One(instance) => return Lookup::Live(instance.clone()),
+                Picked::Several(_) => return Lookup::Ambiguous,
+                Picked::None => {}
+            }
+            match pick(inner.gone.values(), wanted, |gone| &gone.found) {
+                Picked::One(gone) => Lookup::Gone(gone.clone()),
+                // Several lives of one name: the latest is meant.
+                Picked::Several(lives) => match lives.into_iter().max_by_key(|gone| gone.since) {
+                    Some(latest) => Lookup::Gone(latest.clone()),
+                    None => Lookup::Unknown,
+                },
+                Picked::None => Lookup::Unknown,
+            }
         })
     }
 
@@ -193,26 +211,32 @@ impl Catalogue {
     }
 }
 
-/// The one that is called so; of several lives of one name, the latest; of several with one prefix, none.
+/// Which of many a word picks.
+enum Picked<'a, T> {
+    One(&'a Arc<T>),
+    Several(Vec<&'a Arc<T>>),
+    None,
+}
+
+/// Those that are called so; where none is, those whose id begins so, if it is hexadecimal and long enough.
 fn pick<'a, T: 'a>(
     all: impl Iterator<Item = &'a Arc<T>> + Clone,
     wanted: &str,
     found: impl Fn(&T) -> &Arc<Found>,
-    since: impl Fn(&T) -> Instant,
-) -> Option<Arc<T>> {
-    let called = |one: &&Arc<T>| {
-        let name = &found(one).name;
-        name.runtime_id == wanted || name.name.as_deref() == Some(wanted)
-    };
-    if let Some(latest) = all.clone().filter(called).max_by_key(|one| since(one)) {
-        return Some(latest.clone());
+) -> Picked<'a, T> {
+    let mut picked: Vec<&Arc<T>> = all
+        .clone()
+        .filter(|one| {
+            let name = &found(one).name;
+            name.runtime_id == wanted || name.name.as_deref() == Some(wanted)
+        })
+        .collect();
+    if picked.is_empty() && wanted.len() >= SHORTEST_PREFIX && wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
+        picked.extend(all.filter(|one| found(one).name.runtime_id.starts_with(wanted)));
     }
-    if wanted.len() < SHORTEST_PREFIX || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut beginning = all.filter(|one| found(one).name.runtime_id.starts_with(wanted));
-    match (beginning.next(), beginning.next()) {
-        (Some(only), None) => Some(only.clone()),
-        _ => None,
+    match picked.as_slice() {
+        [] => Picked::None,
+        [only] => Picked::One(only),
+        _ => Picked::Several(picked),
     }
 }

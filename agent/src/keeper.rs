@@ -4,21 +4,22 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason};
-use sonde_host::{Digest, Grant, Loader, Placement, Schedule, Sensor, Slot, TargetId};
+use sonde_expo::name::sample_names;
+use sonde_host::{Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot, TargetId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::about::About;
 use crate::broker::{BrokerRoom, InstanceBroker};
-use crate::config::{Config, OPERATOR, SensorRule};
+use crate::config::{Config, ConfigError, OPERATOR, SensorRule};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance, Placed};
 use crate::matching::Match;
@@ -28,6 +29,12 @@ use crate::state_files::StateFiles;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Refused claims remembered as said; past it they may be said again.
+const MOST_SAID: usize = 1024;
+
+/// How often state that belongs to nobody is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Files kept open for readings, of all instances together.
 const KEPT_FILES: usize = 16_384;
@@ -39,10 +46,26 @@ pub struct ConfigSource {
     pub default_listen: SocketAddr,
 }
 
+impl ConfigSource {
+    /// The file's text.
+    pub(crate) fn read(&self) -> Result<String, ConfigError> {
+        let path = self.path.display().to_string();
+        std::fs::read_to_string(&self.path).map_err(|source| ConfigError::Read { path, source })
+    }
+
+    /// What the text means.
+    pub(crate) fn parse(&self, text: &str) -> Result<Config, ConfigError> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Config::parse(text, folder, &self.path.display().to_string(), self.default_listen)
+    }
+}
+
 /// All that the keeper works with.
 pub(crate) struct Parts {
     pub(crate) source: ConfigSource,
     pub(crate) config: Arc<Config>,
+    /// The text that it was read from.
+    pub(crate) config_text: String,
     pub(crate) published: watch::Sender<Arc<Config>>,
     pub(crate) node: NodeId,
     pub(crate) catalogue: Arc<Catalogue>,
@@ -56,7 +79,7 @@ pub(crate) struct Parts {
 }
 
 /// What came of loading one file.
-type Loaded = (String, Stamp, Result<Arc<Sensor>, String>);
+type Loaded = (String, Stamp, Result<Arc<Sensor>, LoadError>);
 
 /// What a slot was placed with: if none of it changes, the slot stays.
 #[derive(PartialEq)]
@@ -76,11 +99,15 @@ pub(crate) struct Keeper {
     slots: HashMap<(Uuid, Arc<str>), (PlacedAs, Arc<Slot>)>,
     config_text: String,
     refreshers: Vec<oneshot::Sender<()>>,
+    /// Whether all instances there are have been seen.
+    looked: bool,
+    /// Refused claims that the log has had.
+    said_refusals: HashSet<String>,
+    swept: Option<Instant>,
 }
 
 impl Keeper {
     pub(crate) fn new(parts: Parts) -> Self {
-        let config_text = std::fs::read_to_string(&parts.source.path).unwrap_or_default();
         let state = StateFiles::new(&parts.config.state_dir);
         Self {
             files: SensorFiles::default(),
@@ -89,8 +116,11 @@ impl Keeper {
             state,
             next_target: 0,
             slots: HashMap::new(),
-            config_text,
+            config_text: parts.config_text.clone(),
             refreshers: Vec::new(),
+            looked: false,
+            said_refusals: HashSet::new(),
+            swept: None,
             parts,
         }
     }
@@ -106,7 +136,13 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                Some(finding) = self.parts.findings.recv() => self.take(finding).await,
+                finding = self.parts.findings.recv() => match finding {
+                    Some(finding) => self.take(finding).await,
+                    None => {
+                        tracing::error!("nobody looks for instances any more; this is a defect of the agent");
+                        break;
+                    }
+                },
                 Some(loaded) = self.loading.join_next() => self.take_loaded(loaded).await,
                 Some(done) = refresh.recv() => self.refresh(done).await,
                 _ = beat.tick() => self.beat().await,
@@ -125,6 +161,18 @@ impl Keeper {
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.state.forget(id);
         }
+        self.sweep_state();
+    }
+
+    /// Removes the state of instances that are neither alive nor remembered: they went while the agent was down. Once the first look is done,
+    /// and then now and again.
+    fn sweep_state(&mut self) {
+        if !self.looked || self.swept.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
+            return;
+        }
+        self.swept = Some(Instant::now());
+        let catalogue = self.parts.catalogue.clone();
+        self.state.sweep(|id| catalogue.knows(id));
     }
 
     /// Looks at everything now; answers when what was found is in place.
@@ -146,6 +194,7 @@ impl Keeper {
         for finding in found {
             self.take(finding).await;
         }
+        self.looked = true;
         self.beat().await;
         self.refreshers.push(done);
     }
@@ -158,7 +207,7 @@ impl Keeper {
             return;
         }
         self.config_text = text;
-        let config = match Config::load(&self.parts.source.path, self.parts.source.default_listen) {
+        let config = match self.parts.source.parse(&self.config_text) {
             Ok(config) => Arc::new(config),
             Err(error) => {
                 self.parts.about.config_faults.add(1);
@@ -209,10 +258,15 @@ impl Keeper {
                     }
                 }
             }
-            Finding::Refused(counts, words) => {
+            Finding::Refused(counts, mut words) => {
                 self.parts.about.set_refused(counts);
+                words.retain(|refusal| !self.said_refusals.contains(refusal));
+                if self.said_refusals.len() > MOST_SAID {
+                    self.said_refusals.clear();
+                }
                 for refusal in words {
                     tracing::warn!(refusal, "a claim to be an instance was refused");
+                    self.said_refusals.insert(refusal);
                 }
             }
         }
@@ -221,6 +275,15 @@ impl Keeper {
     async fn appeared(&mut self, found: Arc<Found>) {
         let id = found.name.uuid;
         let known = self.parts.catalogue.get(id);
+        let owner = owner(&found, &self.parts.config);
+        // What is nested in an instance is its own affair, and must not make it begin anew.
+        let same = |known: &Instance| {
+            *known.found == Found { nested_claims: known.found.nested_claims, ..(*found).clone() }
+                && known.owner == owner
+        };
+        if known.as_deref().is_some_and(same) {
+            return;
+        }
         let target = known.as_ref().map_or_else(
             || {
                 self.next_target += 1;
@@ -234,10 +297,7 @@ impl Keeper {
         } else {
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
-        let owner = owner(&found, &self.parts.config);
-        if let Some(namespace) = found.leader(&self.parts.room.roots).and_then(|leader| leader.net_namespace) {
-            self.parts.room.owners.note(id, namespace, &owner);
-        }
+        self.parts.room.owners.note(&found, &owner);
         let reader = InstanceReader::new(found.clone(), self.parts.room.roots.clone(), &self.budget);
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
@@ -256,13 +316,14 @@ impl Keeper {
     // === sensors ===
 
     async fn look_at_files(&mut self) {
-        let look = self.files.look(&self.parts.config.sensors_dir);
+        // Files of many megabytes: not on a thread that serves.
+        let look = tokio::task::block_in_place(|| self.files.look(&self.parts.config.sensors_dir));
         for NewFile { name, stamp, bytes } in look.new {
             let loader = self.parts.loader.clone();
             self.loading.spawn_on(
                 async move {
                     let loaded = loader.load(bytes).await;
-                    (name, stamp, loaded.map_err(|error| crate::chain(&error)))
+                    (name, stamp, loaded)
                 },
                 self.parts.schedule.runtime(),
             );
@@ -292,10 +353,15 @@ impl Keeper {
     }
 
     async fn remove_sensors(&mut self, id: Uuid) {
-        self.write_state().await;
-        let names: Vec<_> = self.slots.keys().filter(|(instance, _)| *instance == id).cloned().collect();
-        for key in names {
+        let of_instance = self.slots.keys().filter(|(instance, _)| *instance == id).cloned().collect();
+        self.end(of_instance).await;
+    }
+
+    /// Takes slots away, their state kept.
+    async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
+        for key in keys {
             if let Some((_, slot)) = self.slots.remove(&key) {
+                self.save(key.0, &slot);
                 self.parts.schedule.remove(slot).await;
             }
         }
@@ -312,28 +378,19 @@ impl Keeper {
                 placed.push(Placed { name, slot, fault });
             }
         }
-        let gone: Vec<_> = self
-            .slots
-            .keys()
-            .filter(|(id, name)| *id == instance.id() && !placed.iter().any(|placed| placed.name == *name))
-            .cloned()
-            .collect();
-        for key in gone {
-            if let Some((_, slot)) = self.slots.remove(&key) {
-                self.parts.schedule.remove(slot).await;
-            }
-        }
+        let runs = |name: &Arc<str>| placed.iter().any(|placed| placed.slot.is_some() && placed.name == *name);
+        let ended = self.slots.keys().filter(|(id, name)| *id == instance.id() && !runs(name)).cloned().collect();
+        self.end(ended).await;
         instance.set_placed(placed);
     }
 
     /// The rules for an instance: those of the configuration that match it, then a rule for each file that no rule names. Sorted by name; of two with one name, the first.
     fn wanted(&self, instance: &Instance) -> Vec<SensorRule> {
         let rules = &self.parts.config.sensors;
-        let mut wanted: Vec<SensorRule> =
-            rules.iter().filter(|rule| rule.matching.matches(&instance.found.name)).cloned().collect();
+        let mut wanted: Vec<SensorRule> = rules.iter().filter(|rule| meant(rule, &instance.found)).cloned().collect();
         for (file, _) in self.files.iter().filter(|(file, _)| !rules.iter().any(|rule| rule.file == *file)) {
             wanted.push(SensorRule {
-                name: file.trim_end_matches(".wasm").to_owned(),
+                name: file.strip_suffix(".wasm").unwrap_or(file).to_owned(),
                 file: file.to_owned(),
                 matching: Match::default(),
                 config: Default::default(),
@@ -345,7 +402,8 @@ impl Keeper {
         wanted
     }
 
-    /// One sensor's slot and fault. A fault leaves running what ran before.
+    /// One sensor's slot and fault. What ran before a *new version* that is refused goes on, as long as the configuration and the
+    /// policy still allow exactly that; what they no longer allow stops.
     async fn place_one(
         &mut self,
         instance: &Arc<Instance>,
@@ -353,30 +411,48 @@ impl Keeper {
         rule: &SensorRule,
         beside: &[Placed],
     ) -> (Option<Arc<Slot>>, Option<Arc<str>>) {
-        let key = (instance.id(), name.clone());
-        let running = self.slots.get(&key).map(|(_, slot)| slot.clone());
         let Some(file) = self.files.get(&rule.file) else {
             let fault = format!("the sensors' folder has no file {}", rule.file);
-            return (running, Some(fault.into()));
+            return (None, Some(fault.into()));
         };
-        let Some(sensor) = &file.sensor else { return (running, file.fault.clone()) };
-        let sensor = sensor.clone();
         let file_fault = file.fault.clone();
-        let grant = match decide(&sensor, rule, &self.parts.config) {
-            Ok(grant) => Arc::new(grant),
+        let Some(sensor) = file.sensor.clone() else { return (None, file_fault) };
+        match self.decide(&sensor, rule, beside) {
+            Ok(grant) => (Some(self.ensure(instance, name, rule, sensor, grant).await), file_fault),
             Err(fault) => {
                 self.say_refused(instance, name, &fault);
-                return (running, Some(fault.into()));
+                let before = self.slots.get(&(instance.id(), name.clone())).map(|(_, slot)| slot.clone());
+                let still_allowed = before.filter(|slot| {
+                    slot.sensor.digest != sensor.digest
+                        && self.decide(&slot.sensor, rule, beside).is_ok_and(|grant| grant == *slot.grant)
+                });
+                (still_allowed, Some(fault.into()))
             }
-        };
-        if let Some(fault) = conflict(&sensor, beside) {
-            self.say_refused(instance, name, &fault);
-            return (running, Some(fault.into()));
         }
+    }
+
+    fn decide(&self, sensor: &Sensor, rule: &SensorRule, beside: &[Placed]) -> Result<Grant, String> {
+        let asked = sensor.manifest.resolve(&rule.config);
+        let asked = asked.map_err(|error| format!("its configuration is not valid: {error}"))?;
+        let grant = Grant::decide(&sensor.manifest, asked, &self.parts.config.policy).map_err(|r| r.to_string())?;
+        conflict(sensor, beside).map_or(Ok(grant), Err)
+    }
+
+    /// The slot in which exactly this runs: the one there is, or a new one in its place.
+    async fn ensure(
+        &mut self,
+        instance: &Arc<Instance>,
+        name: &Arc<str>,
+        rule: &SensorRule,
+        sensor: Arc<Sensor>,
+        grant: Grant,
+    ) -> Arc<Slot> {
+        let key = (instance.id(), name.clone());
+        let grant = Arc::new(grant);
         let placed_as = PlacedAs { digest: sensor.digest, grant: grant.clone(), secrets: rule.secrets.clone() };
         if let Some((before, slot)) = self.slots.get(&key) {
             if *before == placed_as {
-                return (Some(slot.clone()), file_fault);
+                return slot.clone();
             }
             let slot = slot.clone();
             self.save(instance.id(), &slot);
@@ -396,7 +472,7 @@ impl Keeper {
             Placement { target: instance.target, name: name.clone(), sensor, grant, broker: Arc::new(broker), state };
         let slot = self.parts.schedule.place(placement).await;
         self.slots.insert(key, (placed_as, slot.clone()));
-        (Some(slot), file_fault)
+        slot
     }
 
     /// Logs a refusal, once while it stays the same.
@@ -430,34 +506,33 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Whether a rule is for an instance. A rule with secrets is for none whose name a tenant may have chosen: the secret would go to whoever
+/// listens there.
+fn meant(rule: &SensorRule, found: &Found) -> bool {
+    rule.matching.matches(&found.name) && (found.root_owned || rule.secrets.is_empty())
+}
+
 /// What discovery is told of a configuration.
 pub(crate) fn discovery_config(node: &NodeId, config: &Config) -> DiscoveryConfig {
     DiscoveryConfig { process_groups: config.process_groups.clone(), ..DiscoveryConfig::new(node.clone()) }
 }
 
-/// The first rule that matches decides; else the operator owns it.
+/// The first rule that matches decides; else, and where a tenant may have chosen the name, the operator owns it.
 fn owner(found: &Found, config: &Config) -> Arc<str> {
-    let rule = config.owners.iter().find(|rule| rule.matching.matches(&found.name));
+    let rule = config.owners.iter().find(|rule| found.root_owned && rule.matching.matches(&found.name));
     rule.map_or(OPERATOR, |rule| rule.account.as_str()).into()
 }
 
-fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config) -> Result<Grant, String> {
-    let asked =
-        sensor.manifest.resolve(&rule.config).map_err(|error| format!("its configuration is not valid: {error}"))?;
-    Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|refusal| refusal.to_string())
-}
-
-/// Whether a family that the sensor described belongs to one placed before it.
+/// Whether a name that the sensor's families occupy belongs to one placed before it.
 fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
     let families = sensor.families()?;
     for other in beside.iter().filter_map(|placed| placed.slot.as_ref()) {
         let theirs = other.sensor.families().unwrap_or_default();
+        let taken: HashSet<String> = theirs.iter().flat_map(|family| sample_names(&family.name, family.kind)).collect();
         for family in families {
-            if theirs.iter().any(|known| known.name == family.name) {
-                return Some(format!(
-                    "its family {:?} belongs to the sensor {:?} on this instance",
-                    family.name, other.name
-                ));
+            if sample_names(&family.name, family.kind).iter().any(|name| taken.contains(name)) {
+                let (family, owner) = (&family.name, &other.name);
+                return Some(format!("its family {family:?} belongs to the sensor {owner:?} on this instance"));
             }
         }
     }

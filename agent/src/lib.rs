@@ -103,7 +103,8 @@ pub struct Agent {
 impl Agent {
     /// Starts everything; returns when the agent listens.
     pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
-        let config = Arc::new(Config::load(&source.path, source.default_listen)?);
+        let config_text = source.read()?;
+        let config = Arc::new(source.parse(&config_text)?);
         let roots = Arc::new(Roots::of_this_machine().map_err(|source| StartError::Roots { source })?);
         let node = node_id(&config)?;
         let listener = TcpListener::bind(config.listen)
@@ -132,6 +133,7 @@ impl Agent {
         let keeper = Keeper::new(Parts {
             source,
             config,
+            config_text,
             published,
             node,
             catalogue: catalogue.clone(),
@@ -172,15 +174,25 @@ impl Agent {
 
     /// Writes `endpoints.json`, `prometheus.yml` and its list of targets to a folder, and keeps the list true while the agent runs.
     pub fn write_scrape_config(&self, folder: &Path) -> io::Result<()> {
-        let config = ScrapeConfig::new(folder, self.address);
+        let mut config = ScrapeConfig::new(folder, self.address);
+        // Followed from before the first writing: what is born in between is not missed.
+        let changes = self.catalogue.changes();
         config.write(&self.catalogue)?;
-        tokio::spawn(config.follow(self.catalogue.clone(), self.stop.subscribe()));
+        tokio::spawn(config.follow(self.catalogue.clone(), changes, self.stop.subscribe()));
         Ok(())
     }
 
     /// Returns when the first look for instances and sensors is done.
     pub async fn ready(&mut self) {
         let _ = self.ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Resolves when a part without which the agent is of no use has ended by itself. That is a defect, and the process should end too.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = &mut self.keeper => {}
+            _ = &mut self.server => {}
+        }
     }
 
     /// Answers what is being asked, keeps the sensors' state, and ends.

@@ -1,14 +1,13 @@
-//! The node as a target: read like an instance, at the scrape and not oftener than the floor.
+//! The node as a target: read like an instance, at the scrape, once for all who ask, and not oftener than the floor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::Roots;
 use sonde_collect::node::{self, NodeReading};
-use tokio::sync::oneshot;
 
-use crate::floor::{Floor, Scraper};
-use crate::gate::READ_DEADLINE;
+use crate::floor::Scraper;
+use crate::gate::flight::{Ask, Flights};
 use crate::reading_threads::ReadingThreads;
 
 /// A reading of the node and when it was taken.
@@ -20,12 +19,12 @@ pub struct TakenNode {
 /// Reads the node for whoever asks.
 pub struct NodeGate {
     roots: Arc<Roots>,
-    inner: Mutex<(Floor, Option<Arc<TakenNode>>)>,
+    flights: Flights<Arc<TakenNode>>,
 }
 
 impl NodeGate {
     pub fn new(roots: Arc<Roots>) -> Self {
-        Self { roots, inner: Mutex::default() }
+        Self { roots, flights: Flights::default() }
     }
 
     /// A reading for `scraper`; the last where it may not have its own, or the kernel takes too long. `None` if there is neither.
@@ -36,26 +35,11 @@ impl NodeGate {
         wait: Duration,
         threads: &ReadingThreads,
     ) -> Option<Arc<TakenNode>> {
-        let last = {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = inner.0.admits(scraper, floor, Instant::now());
-            match &inner.1 {
-                Some(last) if !fresh => return Some(last.clone()),
-                last => last.clone(),
-            }
-        };
         let roots = self.roots.clone();
-        let (landing, landed) = oneshot::channel();
-        threads.run(Box::new(move || {
+        let take = move |_| {
             let at = Instant::now();
-            let _ = landing.send(Arc::new(TakenNode { reading: node::read(&roots), at }));
-        }));
-        match tokio::time::timeout(wait.min(READ_DEADLINE), landed).await {
-            Ok(Ok(taken)) => {
-                self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(taken.clone());
-                Some(taken)
-            }
-            _ => last,
-        }
+            Arc::new(TakenNode { reading: node::read(&roots), at })
+        };
+        self.flights.read(Ask { scraper, floor, wait }, threads, take).await
     }
 }

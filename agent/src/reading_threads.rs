@@ -1,14 +1,23 @@
 //! The threads that read the kernel: few, plain, and nobody else's.
 //!
 //! Kernel files can block (a busy lock, a stuck file system below one of them), so reading never happens on the
-//! threads that serve. Two, because parallel readers only fight over the kernel's locks and one that is stuck must not stop the rest.
+//! threads that serve. Two, because parallel readers only fight over the kernel's locks. One that is stuck is replaced, so that it
+//! does not stop the rest, up to a bound: a stuck thread cannot be ended, and a node on which ten are stuck has no eleventh to lose.
+//! Whoever waited for a reading in vain has the threads looked at ([`ReadingThreads::relieve`]); nothing polls.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-/// Threads that read.
+/// Threads that read, stuck ones not counted.
 const THREADS: usize = 2;
+/// Threads started at most in the place of stuck ones.
+const MOST_EXTRA: usize = 8;
+/// A reading that takes this long is stuck: a thousand times what one takes, and less than a scrape waits
+/// ([`READ_DEADLINE`](crate::gate::READ_DEADLINE)), so that the first who waited in vain finds it so.
+const STUCK_AFTER: Duration = Duration::from_millis(400);
 /// Readings waiting for a thread; over this a scrape gets the last one.
 const QUEUE: usize = 1024;
 
@@ -16,34 +25,209 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs readings, in the order they were asked for.
 pub struct ReadingThreads {
-    jobs: SyncSender<Job>,
+    crew: Arc<Crew>,
+}
+
+#[derive(Default)]
+struct Crew {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    busy: Vec<Busy>,
+    /// Threads that are not stuck, at work or waiting for it.
+    able: usize,
+    started: u64,
+    stuck_ever: u64,
+    ended: bool,
+}
+
+/// A thread at work.
+struct Busy {
+    thread: u64,
+    since: Instant,
+    stuck: bool,
+}
+
+impl Crew {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ReadingThreads {
     /// Starts the threads. They end when this is dropped.
-    pub fn start() -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
-        for number in 0..THREADS {
-            let queue = queue.clone();
-            thread::Builder::new().name(format!("reading-{number}")).spawn(move || work(&queue))?;
+    pub fn start() -> io::Result<Self> {
+        let threads = Self { crew: Arc::default() };
+        for _ in 0..THREADS {
+            start_thread(&threads.crew, &mut threads.crew.lock())?;
         }
-        Ok(Self { jobs })
+        Ok(threads)
     }
 
     /// Queues a reading; drops it where the queue is full, which its waiter sees as a closed channel.
     pub fn run(&self, job: Job) {
-        let _ = self.jobs.try_send(job);
+        let mut state = self.crew.lock();
+        if state.queue.len() < QUEUE {
+            state.queue.push_back(job);
+            drop(state);
+            self.crew.work.notify_one();
+        } else {
+            drop(state);
+            drop(job);
+            self.relieve();
+        }
+    }
+
+    /// Replaces the threads that are stuck.
+    pub fn relieve(&self) {
+        let mut state = self.crew.lock();
+        let now = Instant::now();
+        let mut found = 0;
+        for busy in state.busy.iter_mut().filter(|busy| !busy.stuck && now - busy.since >= STUCK_AFTER) {
+            busy.stuck = true;
+            found += 1;
+        }
+        state.able -= found;
+        state.stuck_ever += found as u64;
+        while state.able < THREADS && state.able + state.stuck() < THREADS + MOST_EXTRA {
+            if let Err(error) = start_thread(&self.crew, &mut state) {
+                tracing::error!(%error, "no thread can be started in the place of one that is stuck");
+                break;
+            }
+        }
+        drop(state);
+        if found > 0 {
+            tracing::warn!(found, since_start = self.stuck_ever(), "readings are stuck in the kernel");
+        }
+    }
+
+    /// Readings found stuck since the start. A counter for the agent's own metrics.
+    pub fn stuck_ever(&self) -> u64 {
+        self.crew.lock().stuck_ever
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+impl Drop for ReadingThreads {
+    fn drop(&mut self) {
+        let mut state = self.crew.lock();
+        state.ended = true;
+        let unread = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(unread);
+        self.crew.work.notify_all();
+    }
+}
+
+impl State {
+    fn stuck(&self) -> usize {
+        self.busy.iter().filter(|busy| busy.stuck).count()
+    }
+
+    /// Takes a thread off the busy ones; false where another has taken its place for good.
+    fn done(&mut self, thread: u64) -> bool {
+        let at = self.busy.iter().position(|busy| busy.thread == thread).expect("it was put there before its job");
+        if !self.busy.swap_remove(at).stuck {
+            return true;
+        }
+        let needed = self.able < THREADS;
+        self.able += usize::from(needed);
+        needed
+    }
+}
+
+fn start_thread(crew: &Arc<Crew>, state: &mut State) -> io::Result<()> {
+    let number = state.started;
+    let of_thread = crew.clone();
+    thread::Builder::new().name(format!("reading-{number}")).spawn(move || work(&of_thread, number))?;
+    state.started += 1;
+    state.able += 1;
+    Ok(())
+}
+
+fn work(crew: &Crew, me: u64) {
+    let mut state = crew.lock();
+    while !state.ended {
+        let Some(job) = state.queue.pop_front() else {
+            state = crew.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        state.busy.push(Busy { thread: me, since: Instant::now(), stuck: false });
+        drop(state);
         // One instance's reading that panics is that instance's loss; the thread goes on.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
             tracing::error!("a reading ended in a panic; this is a defect of the agent");
         }
+        state = crew.lock();
+        if !state.done(me) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A job that is stuck until the sender is dropped.
+    fn stuck(threads: &ReadingThreads) -> Sender<()> {
+        let (release, held) = channel::<()>();
+        threads.run(Box::new(move || held.recv().unwrap_or(())));
+        release
+    }
+
+    fn signal(threads: &ReadingThreads) -> Receiver<()> {
+        let (done, landed) = channel();
+        threads.run(Box::new(move || done.send(()).unwrap_or(())));
+        landed
+    }
+
+    /// Has the threads looked at until the job has run.
+    fn relieved(threads: &ReadingThreads, landed: &Receiver<()>, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            threads.relieve();
+            if landed.recv_timeout(Duration::from_millis(20)).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn stuck_threads_are_replaced_up_to_the_bound_and_come_back() {
+        let threads = ReadingThreads::start().unwrap();
+        let mut held = Vec::new();
+        for count in 1..THREADS + MOST_EXTRA {
+            held.push(stuck(&threads));
+            assert!(relieved(&threads, &signal(&threads), Duration::from_secs(20)), "with {count} stuck");
+        }
+        held.push(stuck(&threads));
+        let last = signal(&threads);
+        assert!(!relieved(&threads, &last, STUCK_AFTER * 3), "no thread is left");
+        assert_eq!(threads.crew.lock().started, (THREADS + MOST_EXTRA) as u64);
+        assert_eq!(threads.stuck_ever(), (THREADS + MOST_EXTRA) as u64);
+        held.clear();
+        assert!(relieved(&threads, &last, Duration::from_secs(20)));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while threads.crew.lock().stuck() > 0 {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        assert_eq!(threads.crew.lock().able, THREADS);
+    }
+
+    #[test]
+    fn a_panic_costs_no_thread() {
+        let threads = ReadingThreads::start().unwrap();
+        for _ in 0..THREADS * 4 {
+            threads.run(Box::new(|| panic!("on purpose")));
+        }
+        signal(&threads).recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(threads.stuck_ever(), 0);
     }
 }

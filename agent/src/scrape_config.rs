@@ -12,12 +12,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::instance::Catalogue;
+use crate::instance::{Catalogue, Instance};
 use crate::keeper::stopped;
 
 /// Births that come together are one writing.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// When the list could not be written.
+const RETRY: Duration = Duration::from_secs(1);
 
 const TARGETS: &str = "targets.json";
 
@@ -36,19 +40,21 @@ struct TargetGroup {
 }
 
 /// Writes the files of a data folder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ScrapeConfig {
     folder: PathBuf,
     address: SocketAddr,
+    /// The label `instance` of each.
+    names: HashMap<Uuid, String>,
 }
 
 impl ScrapeConfig {
     pub(crate) fn new(folder: &Path, address: SocketAddr) -> Self {
-        Self { folder: folder.to_owned(), address }
+        Self { folder: folder.to_owned(), address, names: HashMap::new() }
     }
 
     /// Writes what does not change while the agent runs. `endpoints.json` comes last: who waits for it finds the rest.
-    pub(crate) fn write(&self, catalogue: &Catalogue) -> io::Result<()> {
+    pub(crate) fn write(&mut self, catalogue: &Catalogue) -> io::Result<()> {
         self.write_targets(catalogue)?;
         replace(&self.folder.join("prometheus.yml"), self.prometheus().as_bytes())?;
         let agent = format!("http://{}", self.address);
@@ -64,8 +70,12 @@ impl ScrapeConfig {
     }
 
     /// Follows the catalogue until `stop`.
-    pub(crate) async fn follow(self, catalogue: Arc<Catalogue>, mut stop: watch::Receiver<bool>) {
-        let mut changes = catalogue.changes();
+    pub(crate) async fn follow(
+        mut self,
+        catalogue: Arc<Catalogue>,
+        mut changes: watch::Receiver<u64>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
             tokio::select! {
                 () = stopped(&mut stop) => return,
@@ -73,34 +83,47 @@ impl ScrapeConfig {
             }
             tokio::time::sleep(SETTLE).await;
             changes.borrow_and_update();
-            if let Err(error) = self.write_targets(&catalogue) {
-                tracing::warn!(%error, "the list of targets could not be written; Prometheus keeps the last one");
+            while let Err(error) = self.write_targets(&catalogue) {
+                tracing::warn!(%error, "the list of targets could not be written; it is tried again");
+                tokio::select! {
+                    () = stopped(&mut stop) => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
             }
         }
     }
 
-    fn write_targets(&self, catalogue: &Catalogue) -> io::Result<()> {
+    fn write_targets(&mut self, catalogue: &Catalogue) -> io::Result<()> {
         let live = catalogue.live();
-        let mut seen: HashMap<String, usize> = HashMap::new();
+        self.names.retain(|id, _| live.iter().any(|instance| instance.id() == *id));
         for instance in &live {
-            *seen.entry(instance.display_name().to_owned()).or_default() += 1;
+            self.name(instance);
         }
         let groups: Vec<TargetGroup> = live
             .iter()
             .map(|instance| {
-                let name = instance.display_name();
-                let id = instance.id().to_string();
-                // Two instances of one name are told apart by the beginning of their ids.
-                let label = if seen[name] == 1 { name.to_owned() } else { format!("{name}-{}", &id[..8]) };
+                let id = instance.id();
                 let labels = HashMap::from([
                     ("__metrics_path__", format!("/v1/{id}/metrics")),
-                    ("instance", label),
+                    ("instance", self.names[&id].clone()),
                     ("runtime", instance.found.name.runtime.as_str().to_owned()),
                 ]);
                 TargetGroup { targets: [self.address.to_string()], labels }
             })
             .collect();
         replace(&self.folder.join(TARGETS), &serde_json::to_vec_pretty(&groups)?)
+    }
+
+    /// Gives an instance its label for life: its name, or where a namesake has that, the name and the beginning of its id.
+    fn name(&mut self, instance: &Instance) {
+        let id = instance.id();
+        if self.names.contains_key(&id) {
+            return;
+        }
+        let name = instance.display_name();
+        let taken = self.names.values().any(|taken| taken == name);
+        let label = if taken { format!("{name}-{}", &id.to_string()[..8]) } else { name.to_owned() };
+        self.names.insert(id, label);
     }
 
     fn prometheus(&self) -> String {

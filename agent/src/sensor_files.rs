@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
-use sonde_host::{MAX_SENSOR_BYTES, Sensor};
+use sonde_host::{LoadError, MAX_SENSOR_BYTES, Sensor};
 
 /// Which version of a file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,18 @@ pub(crate) struct SensorFile {
     pub(crate) sensor: Option<Arc<Sensor>>,
     /// Why the newest version could not be.
     pub(crate) fault: Option<Arc<str>>,
+}
+
+impl SensorFile {
+    /// Keeps a fault, and says it once while it stays the same. Whether it is new.
+    fn refuse(&mut self, name: &str, fault: String) -> bool {
+        if self.fault.as_deref() == Some(fault.as_str()) {
+            return false;
+        }
+        tracing::warn!(sensor = name, fault, "a sensor was refused");
+        self.fault = Some(fault.into());
+        true
+    }
 }
 
 /// The files of the folder by name.
@@ -106,15 +118,14 @@ impl SensorFiles {
         match read(path) {
             Ok(bytes) => look.new.push(NewFile { name: name.to_owned(), stamp, bytes }),
             Err(fault) => {
-                tracing::warn!(sensor = name, fault, "a sensor was refused");
-                file.fault = Some(fault.into());
-                look.changed = true;
+                file.stamp = None;
+                look.changed |= file.refuse(name, fault);
             }
         }
     }
 
     /// Takes in what loading a file came to. False where the file has changed again meanwhile.
-    pub(crate) fn loaded(&mut self, name: &str, stamp: Stamp, loaded: Result<Arc<Sensor>, String>) -> bool {
+    pub(crate) fn loaded(&mut self, name: &str, stamp: Stamp, loaded: Result<Arc<Sensor>, LoadError>) -> bool {
         let Some(file) = self.files.get_mut(name).filter(|file| file.stamp == Some(stamp)) else { return false };
         match loaded {
             Ok(sensor) => {
@@ -122,9 +133,12 @@ impl SensorFiles {
                 file.sensor = Some(sensor);
                 file.fault = None;
             }
-            Err(fault) => {
-                tracing::warn!(sensor = name, fault, "a sensor was refused");
-                file.fault = Some(fault.into());
+            Err(error) => {
+                if error.is_transient() {
+                    // The node was short of something: the next beat tries again.
+                    file.stamp = None;
+                }
+                file.refuse(name, crate::chain(&error));
             }
         }
         true

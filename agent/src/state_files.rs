@@ -43,6 +43,13 @@ impl StateFiles {
         std::fs::rename(unfinished, path)
     }
 
+    /// Removes the state of every instance that is not known.
+    pub(crate) fn sweep(&self, is_known: impl Fn(Uuid) -> bool) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<Uuid>().ok());
+        ids.filter(|id| !is_known(*id)).for_each(|id| self.forget(id));
+    }
+
     /// Removes all state of an instance that will not come back.
     pub(crate) fn forget(&self, instance: Uuid) {
         let _ = std::fs::remove_dir_all(self.folder.join(instance.to_string()));
@@ -62,7 +69,9 @@ mod tests {
         files.store(instance, "redis", b"one").unwrap();
         files.store(instance, "redis", b"two").unwrap();
         assert_eq!(files.load(instance, "redis"), b"two");
-        files.forget(instance);
+        files.sweep(|id| id == instance);
+        assert_eq!(files.load(instance, "redis"), b"two");
+        files.sweep(|_| false);
         assert!(files.load(instance, "redis").is_empty());
     }
 }

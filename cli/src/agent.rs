@@ -59,7 +59,7 @@ pub fn run_until_signal(starting: impl Future<Output = Result<Agent, Failure>>) 
         let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
             return Err(Failure::failed("signals cannot be caught"));
         };
-        let agent = tokio::select! {
+        let mut agent = tokio::select! {
             started = starting => started?,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
@@ -67,6 +67,7 @@ pub fn run_until_signal(starting: impl Future<Output = Result<Agent, Failure>>) 
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = agent.failed() => return Err(Failure::failed("a part of the agent has ended by itself; its log says which")),
         }
         tracing::info!("stopping; a second signal ends it at once");
         tokio::select! {

@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use sonde_agent::ConfigSource;
+use sonde_agent::config::Config;
+use sonde_agent::{ConfigSource, chain};
 
 use crate::agent::{run_until_signal, start};
-use crate::failure::Failure;
+use crate::failure::{Failure, print};
 use crate::logging::Logging;
 
 /// Written where there is no configuration yet.
@@ -40,6 +41,7 @@ impl Up {
             .and_then(|()| if config.exists() { Ok(()) } else { std::fs::write(&config, STARTER) });
         made.map_err(|error| Failure::failed(format!("the folder {} cannot be set up: {error}", folder.display())))?;
         let source = ConfigSource { path: config, default_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT)) };
+        self.refuse_what_others_could_reach(&source)?;
         run_until_signal(async {
             let mut agent = start(source).await?;
             agent.ready().await;
@@ -49,15 +51,29 @@ impl Up {
                     folder.display()
                 ))
             })?;
-            self.announce(&agent.url());
+            self.announce(&agent.url())?;
             Ok(agent)
         })
     }
 
-    fn announce(&self, url: &str) {
+    /// `up` is for this machine alone; with certificates, or for others to reach, there is `sonde agent`.
+    fn refuse_what_others_could_reach(&self, source: &ConfigSource) -> Result<(), Failure> {
+        let config =
+            Config::load(&source.path, source.default_listen).map_err(|error| Failure::usage(chain(&error)))?;
+        if config.tls.is_some() || config.listen.ip() != Ipv4Addr::LOCALHOST {
+            return Err(Failure::usage(format!(
+                "`sonde up` serves plain HTTP on 127.0.0.1 only, and {} says otherwise in [listen]; `sonde agent --config` serves others",
+                source.path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn announce(&self, url: &str) -> Result<(), Failure> {
         let folder = self.data_dir.display();
-        println!(
-            "\
+        print(
+            format!(
+                "\
 sonde is up.
 
   every instance   {url}/v1/instances
@@ -69,7 +85,10 @@ sonde is up.
   configuration    {folder}/sonde.toml
   sensors          {folder}/sensors/*.wasm
 
-Ctrl-C ends it."
-        );
+Ctrl-C ends it.
+"
+            )
+            .as_bytes(),
+        )
     }
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sonde_manifest::Class;
+use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy, VariableOperatorCost,
@@ -26,13 +27,21 @@ pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 const TICKER_LINGERS: Duration = Duration::from_millis(250);
 
 /// Runs in flight at once, of all classes together; each class has as many slots. Each slot is address space and, once used, the resident bytes below.
-pub(crate) const CONCURRENT_RUNS: u32 = 64;
+pub(crate) const CONCURRENT_RUNS: u32 = 256;
 
-/// Core instances, memories and tables that one component may bring. Rust, C and Go need one memory
-/// and an adapter or two.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Sensors that describe themselves at once; these have places of their own, so that loading one never costs a run its place, nor
+/// a full house the loading.
+pub(crate) const CONCURRENT_DESCRIPTIONS: u32 = 8;
+
+/// Places of an engine. What each may need at most is set aside for all of them, so that no mixture of sensors runs out
+/// of one thing while places are left.
+const PLACES: u32 = CONCURRENT_RUNS + CONCURRENT_DESCRIPTIONS;
+
+/// Core instances, memories and tables that one component may bring. What wit-component makes of a module has three core instances
+/// (the module, a shim, the shim's fixups), one memory and two tables; a WASI adapter adds one of each at most.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 6;
 const MEMORIES_PER_COMPONENT: u32 = 2;
-const TABLES_PER_COMPONENT: u32 = 8;
+const TABLES_PER_COMPONENT: u32 = 4;
 const TABLE_ELEMENTS: usize = 20_000;
 const MAX_CORE_INSTANCE_BYTES: usize = 512 << 10;
 const MAX_COMPONENT_INSTANCE_BYTES: usize = 256 << 10;
@@ -73,11 +82,14 @@ pub(crate) struct ClassEngine {
 pub(crate) struct Engines {
     classes: [OnceLock<Arc<ClassEngine>>; 3],
     ticker: Arc<Ticker>,
+    /// One permit for each sensor that may describe itself now.
+    pub(crate) describing: Semaphore,
 }
 
 impl Engines {
     pub(crate) fn new() -> Result<Self, EngineError> {
-        Ok(Self { classes: Default::default(), ticker: Ticker::start()? })
+        let describing = Semaphore::new(CONCURRENT_DESCRIPTIONS as usize);
+        Ok(Self { classes: Default::default(), ticker: Ticker::start()?, describing })
     }
 
     /// The engine of a class, made on first use.
@@ -95,6 +107,12 @@ impl Engines {
     /// Keeps the epochs moving until the returned guard is dropped.
     pub(crate) fn running(&self) -> Running {
         self.ticker.running()
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        self.ticker.stop();
     }
 }
 
@@ -150,11 +168,11 @@ fn config(class: Class) -> Config {
 
 fn pool(memory_bytes: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(CONCURRENT_RUNS)
-        .total_core_instances(CONCURRENT_RUNS * 4)
-        .total_memories(CONCURRENT_RUNS * MEMORIES_PER_COMPONENT)
-        .total_tables(CONCURRENT_RUNS * 4)
-        .total_stacks(CONCURRENT_RUNS * 2)
+    pool.total_component_instances(PLACES)
+        .total_core_instances(PLACES * CORE_INSTANCES_PER_COMPONENT)
+        .total_memories(PLACES * MEMORIES_PER_COMPONENT)
+        .total_tables(PLACES * TABLES_PER_COMPONENT)
+        .total_stacks(PLACES)
         .total_gc_heaps(0)
         .max_component_instance_size(MAX_COMPONENT_INSTANCE_BYTES)
         .max_core_instance_size(MAX_CORE_INSTANCE_BYTES)
@@ -165,19 +183,20 @@ fn pool(memory_bytes: usize) -> PoolingAllocationConfig {
         .max_tables_per_module(2)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(memory_bytes)
-        .max_unused_warm_slots(CONCURRENT_RUNS)
+        .max_unused_warm_slots(PLACES)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
     pool
 }
 
-/// One thread that moves every engine's epoch on while anything runs. Its own thread and not a task: a
-/// busy executor must not be able to stop the clock that preempts it.
+/// One thread that moves every engine's epoch on while anything runs, and sleeps without a timer while nothing does. Its own thread
+/// and not a task: a busy executor must not be able to stop the clock that preempts it.
 struct Ticker {
     engines: std::sync::Mutex<Vec<Engine>>,
     in_flight: AtomicUsize,
     parked: AtomicBool,
+    stopped: AtomicBool,
     thread: OnceLock<thread::Thread>,
 }
 
@@ -187,15 +206,16 @@ impl Ticker {
             engines: Default::default(),
             in_flight: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             thread: OnceLock::new(),
         });
-        let weak = Arc::downgrade(&ticker);
+        let ticking = ticker.clone();
         let handle = thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
                 let mut last_busy = Instant::now();
-                while let Some(ticker) = weak.upgrade() {
-                    last_busy = ticker.tick(last_busy);
+                while !ticking.stopped.load(Ordering::SeqCst) {
+                    last_busy = ticking.tick(last_busy);
                 }
             })
             .map_err(|source| EngineError::Ticker { source })?;
@@ -208,9 +228,9 @@ impl Ticker {
         let busy = self.in_flight.load(Ordering::SeqCst) > 0;
         if !busy && now.duration_since(last_busy) > TICKER_LINGERS {
             self.parked.store(true, Ordering::SeqCst);
-            // A run that began between the two lines has seen `parked` or is seen here.
-            if self.in_flight.load(Ordering::SeqCst) == 0 {
-                thread::park_timeout(Duration::from_secs(1));
+            // Whoever began or stopped before the line above is seen here; whoever did after it has seen `parked`, or wakes anyway.
+            if self.in_flight.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
+                thread::park();
             }
             self.parked.store(false, Ordering::SeqCst);
             return last_busy;
@@ -220,6 +240,14 @@ impl Ticker {
             engine.increment_epoch();
         }
         if busy { now } else { last_busy }
+    }
+
+    /// Ends the thread, asleep or not.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     fn watch(&self, engine: &Engine) {

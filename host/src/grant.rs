@@ -182,22 +182,10 @@ impl Grant {
 }
 
 fn limits_within(asked: &Limits, most: &Limits, faults: &mut Vec<String>) {
-    let pairs = [
-        ("fuel", asked.fuel, most.fuel),
-        ("boundary_bytes", asked.boundary_bytes, most.boundary_bytes),
-        ("host_calls", asked.host_calls, most.host_calls),
-        ("series", asked.series, most.series),
-        ("labels", asked.labels, most.labels),
-        ("label_name_bytes", asked.label_name_bytes, most.label_name_bytes),
-        ("label_value_bytes", asked.label_value_bytes, most.label_value_bytes),
-        ("log_bytes", asked.log_bytes, most.log_bytes),
-        ("sockets", asked.sockets, most.sockets),
-        ("state_bytes", asked.state_bytes, most.state_bytes),
-        ("bytes_in", asked.bytes_in, most.bytes_in),
-        ("bytes_out", asked.bytes_out, most.bytes_out),
-    ];
-    for (name, asked, most) in pairs.iter().filter(|(_, asked, most)| asked > most) {
-        faults.push(format!("it asks for {name} = {asked} and the policy allows {most} at most"));
+    for ((name, asked), (_, most)) in asked.fields().into_iter().zip(most.fields()) {
+        if asked > most {
+            faults.push(format!("it asks for {name} = {asked} and the policy allows {most} at most"));
+        }
     }
     if asked.wall > most.wall {
         faults.push(format!("it asks for wall = {:?} and the policy allows {:?} at most", asked.wall, most.wall));
@@ -209,7 +197,8 @@ mod tests {
     use super::*;
 
     fn manifest(extra: &str) -> Manifest {
-        let text = format!("name = \"probe\"\nversion = \"0.1.0\"\ndescription = \"A probe.\"\n{extra}");
+        let text =
+            format!("name = \"probe\"\nversion = \"0.1.0\"\ndescription = \"A probe.\"\ninterval = \"1s\"\n{extra}");
         Manifest::parse(&text).unwrap()
     }
 
@@ -236,6 +225,17 @@ mod tests {
             assert!(all.contains(named), "{named} is not in:\n{all}");
         }
         assert_eq!(faults.len(), 5, "{all}");
+    }
+
+    #[test]
+    fn every_limit_is_compared() {
+        for name in Limits::default().fields().map(|(name, _)| name) {
+            let mut policy = Policy::default();
+            let most = policy.limits.fields_mut().into_iter().find(|(known, _)| *known == name);
+            *most.expect("the name is of a limit").1 = 1;
+            let Refusal(faults) = decide(&format!("[limits]\n{name} = 2\n"), &policy).unwrap_err();
+            assert_eq!(faults, [format!("it asks for {name} = 2 and the policy allows 1 at most")]);
+        }
     }
 
     #[test]

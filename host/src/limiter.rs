@@ -1,8 +1,8 @@
 //! The bytes of all memories and tables of a run, together.
 //!
 //! wasmtime's own `StoreLimits` bounds each memory alone; a component may bring several. This one sums
-//! them, remembers the peak, and remembers that it said no, so that the abort which follows in the guest is
-//! reported as what it is.
+//! them, remembers the peak, and remembers that it said no until the guest goes on, so that the abort which follows
+//! a refusal is reported as what it is, and one that does not is not.
 
 use wasmtime::ResourceLimiter;
 
@@ -19,30 +19,40 @@ pub(crate) struct MemoryLimiter {
     used_bytes: usize,
     peak_bytes: usize,
     refusals: u32,
+    /// Since the last refusal the guest has neither grown nor called the host.
+    just_refused: bool,
 }
 
 impl MemoryLimiter {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, used_bytes: 0, peak_bytes: 0, refusals: 0 }
+        Self { limit_bytes, used_bytes: 0, peak_bytes: 0, refusals: 0, just_refused: false }
     }
 
     pub(crate) fn peak_bytes(&self) -> usize {
         self.peak_bytes
     }
 
-    pub(crate) fn refused(&self) -> bool {
-        self.refusals > 0
+    /// Whether being refused was the last thing that the guest asked for.
+    pub(crate) fn just_refused(&self) -> bool {
+        self.just_refused
+    }
+
+    /// The guest does something else: it has got over the refusal.
+    pub(crate) fn goes_on(&mut self) {
+        self.just_refused = false;
     }
 
     fn grow(&mut self, current_bytes: usize, desired_bytes: usize) -> wasmtime::Result<bool> {
         let used = self.used_bytes.saturating_add(desired_bytes.saturating_sub(current_bytes));
         if used > self.limit_bytes {
             self.refusals += 1;
+            self.just_refused = true;
             if self.refusals > REFUSALS {
                 return Err(crate::failure::LimitHit::Memory.into());
             }
             return Ok(false);
         }
+        self.just_refused = false;
         self.used_bytes = used;
         self.peak_bytes = self.peak_bytes.max(used);
         Ok(true)
@@ -68,10 +78,14 @@ mod tests {
         let mut limiter = MemoryLimiter::new(100);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap(), "a second memory is not a second budget");
+        assert!(limiter.just_refused());
         assert!(limiter.table_growing(0, 2, None).unwrap());
+        assert!(!limiter.just_refused(), "a growth that is had ends the matter");
         assert!(!limiter.table_growing(2, 4, None).unwrap());
         assert_eq!(limiter.peak_bytes(), 92);
-        assert!(limiter.refused());
+        assert!(limiter.just_refused());
+        limiter.goes_on();
+        assert!(!limiter.just_refused());
     }
 
     #[test]

@@ -87,8 +87,9 @@ impl Sensor {
         report
     }
 
-    /// Asks the sensor what it is. Used once, when it is loaded.
+    /// Asks the sensor what it is. Used once, when it is loaded. Waits for one of the places that descriptions have, before its time begins.
     pub(crate) async fn describe(&self) -> Result<Description, RunFailure> {
+        let _place = self.engines.describing.acquire().await.expect("the semaphore is never closed");
         let _running = self.engines.running();
         let grant = Arc::new(Grant::nothing(&self.manifest));
         let mut store = self.store(&grant, Arc::new(NoInstance), Arc::from([]));
@@ -180,28 +181,32 @@ fn report(store: &mut Store<Ctx>, cpu: Duration, result: Result<Collected, RunFa
 /// What wasmtime says when a call carries more than `set_hostcall_fuel`; its error type is private.
 const BOUNDARY_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// Why a run ended before it returned.
+///
+/// A refused growth is not an error in itself: the guest sees it and may do with less. `memory` is said where the guest aborts (an
+/// `unreachable`, which is what languages make of an allocation that failed) or cannot even start, and being refused was the last thing
+/// that happened: since then it has neither grown nor called the host for anything but its log. Every other trap is a `trap`, however often memory was refused before.
 fn classify(error: &wasmtime::Error, ctx: &Ctx) -> RunFailure {
     let limits = &ctx.grant.limits;
+    let memory = RunFailure::Memory { limit_bytes: ctx.grant.memory_bytes };
     if let Some(hit) = error.downcast_ref::<LimitHit>() {
         return match hit {
             LimitHit::HostCalls => RunFailure::HostCalls { limit: limits.host_calls },
-            LimitHit::Memory => RunFailure::Memory { limit_bytes: ctx.grant.memory_bytes },
+            LimitHit::Memory => memory,
         };
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return RunFailure::Start { message: "all places to run are taken".into() };
     }
+    let message = error.root_cause().to_string();
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => return RunFailure::Fuel { limit: limits.fuel },
         Some(Trap::StackOverflow) => return RunFailure::Stack,
+        None if message.contains(BOUNDARY_MESSAGE) => {
+            return RunFailure::Boundary { limit_bytes: limits.boundary_bytes };
+        }
+        Some(Trap::UnreachableCodeReached) | None if ctx.memory.just_refused() => return memory,
         _ => {}
-    }
-    if ctx.memory.refused() {
-        return RunFailure::Memory { limit_bytes: ctx.grant.memory_bytes };
-    }
-    let message = error.root_cause().to_string();
-    if message.contains(BOUNDARY_MESSAGE) {
-        return RunFailure::Boundary { limit_bytes: limits.boundary_bytes };
     }
     let message = message.strip_prefix("wasm trap: ").unwrap_or(&message);
     RunFailure::Trap { message: tame(message) }

@@ -6,14 +6,14 @@
 //! grant says, nor twice at once. Runs are tasks of their own, bounded in number; one that panics is a failure of that run only.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
@@ -35,6 +35,15 @@ const FRESH: Duration = Duration::from_millis(800);
 /// How long before a predicted scrape a run starts: a margin for a busy node, and twice what a run lately took.
 const LEAD: Duration = Duration::from_millis(150);
 const LONGEST_LEAD: Duration = Duration::from_millis(750);
+
+/// Runs in flight at once on one thread. All threads together stay below the engines' places.
+const PLACES: usize = 32;
+
+/// Of them, for one target: whoever has many sensors that wait on a server holds back only their own.
+const PLACES_OF_TARGET: usize = 4;
+
+/// Threads at most: more could not all have their places.
+const MOST_THREADS: usize = CONCURRENT_RUNS as usize / PLACES;
 
 /// What is scraped: an instance, by a number that the caller chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,12 +81,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Starts `threads` threads; all sensors of one target share one.
+    /// Starts `threads` threads, at least one; all sensors of one target share one.
     ///
     /// # Errors
     /// A thread or its runtime cannot be started.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let shards: io::Result<Vec<Shard>> = (0..threads.max(1)).map(start_shard).collect();
+        let shards: io::Result<Vec<Shard>> = (0..threads.clamp(1, MOST_THREADS)).map(start_shard).collect();
         Ok(Self { shards: shards?.into() })
     }
 
@@ -93,7 +102,7 @@ impl Schedule {
         slot
     }
 
-    /// Takes a sensor away. A run in flight ends by itself and is recorded nowhere else than in its slot.
+    /// Takes a sensor away. A run in flight ends by itself and is recorded in its slot; a successor of the same name waits for that.
     pub async fn remove(&self, slot: Arc<Slot>) {
         self.send(slot.target, Message::Remove(slot)).await;
     }
@@ -124,12 +133,13 @@ fn start_shard(number: usize) -> io::Result<Shard> {
 }
 
 /// A slot's place in time.
-struct Placed {
+struct Timed {
     slot: Arc<Slot>,
     running: bool,
+    /// Taken away while it ran: it goes when the run ends.
+    removed: bool,
     last_start: Option<Instant>,
-    last_finish: Option<Instant>,
-    /// How long runs lately took.
+    /// How long runs lately took, waiting for a place included.
     duration: Duration,
     /// The only entry of the heap that counts for this slot.
     due: Instant,
@@ -137,24 +147,27 @@ struct Placed {
 
 #[derive(Default)]
 struct Driver {
-    placed: HashMap<u64, Placed>,
+    timed: HashMap<u64, Timed>,
     next_id: u64,
     targets: HashMap<TargetId, Target>,
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
-    running: JoinSet<(Duration, RunReport)>,
-    slots_of_tasks: HashMap<Id, u64>,
-    places: Option<Arc<Semaphore>>,
+    running: JoinSet<RunReport>,
+    ids_of_tasks: HashMap<Id, u64>,
+    /// Slots whose predecessor of the same name is still running, by that one's id.
+    successors: HashMap<u64, Arc<Slot>>,
+    /// Due, and waiting for a place.
+    waiting: VecDeque<(u64, Instant)>,
 }
 
 #[derive(Default)]
 struct Target {
     rhythms: Rhythms,
     slots: Vec<u64>,
+    running: usize,
 }
 
 impl Driver {
     async fn drive(mut self, mut inbox: mpsc::Receiver<Message>) {
-        self.places = Some(Arc::new(Semaphore::new(CONCURRENT_RUNS as usize)));
         // Any far instant will do while nothing is due.
         let idle = Duration::from_secs(3600);
         loop {
@@ -174,21 +187,7 @@ impl Driver {
     fn take(&mut self, message: Message) {
         let now = Instant::now();
         match message {
-            Message::Place(slot) => {
-                let id = self.next_id;
-                self.next_id += 1;
-                self.targets.entry(slot.target).or_default().slots.push(id);
-                let placed = Placed {
-                    slot,
-                    running: false,
-                    last_start: None,
-                    last_finish: None,
-                    duration: Duration::ZERO,
-                    due: now,
-                };
-                self.placed.insert(id, placed);
-                self.heap.push(Reverse((now, id)));
-            }
+            Message::Place(slot) => self.place(slot, now),
             Message::Remove(slot) => self.remove(&slot),
             Message::Scraped { target, scraper, at } => {
                 let Some(known) = self.targets.get_mut(&target) else { return };
@@ -200,36 +199,65 @@ impl Driver {
         }
     }
 
-    fn remove(&mut self, slot: &Arc<Slot>) {
-        let Some(target) = self.targets.get_mut(&slot.target) else { return };
-        let placed = &self.placed;
-        let is_it = |id: &u64| placed.get(id).is_some_and(|known| Arc::ptr_eq(&known.slot, slot));
-        let Some(index) = target.slots.iter().position(is_it) else { return };
-        let id = target.slots.swap_remove(index);
-        if target.slots.is_empty() {
-            self.targets.remove(&slot.target);
+    fn place(&mut self, slot: Arc<Slot>, now: Instant) {
+        let ends = |timed: &Timed| timed.removed && timed.slot.name == slot.name;
+        if let Some(predecessor) = self.find(slot.target, ends) {
+            self.successors.insert(predecessor, slot);
+            return;
         }
-        self.placed.remove(&id);
+        let id = self.next_id;
+        self.next_id += 1;
+        self.targets.entry(slot.target).or_default().slots.push(id);
+        let timed =
+            Timed { slot, running: false, removed: false, last_start: None, duration: Duration::ZERO, due: now };
+        self.timed.insert(id, timed);
+        self.heap.push(Reverse((now, id)));
+    }
+
+    fn remove(&mut self, slot: &Arc<Slot>) {
+        self.successors.retain(|_, successor| !Arc::ptr_eq(successor, slot));
+        let Some(id) = self.find(slot.target, |timed| Arc::ptr_eq(&timed.slot, slot)) else { return };
+        match self.timed.get_mut(&id) {
+            Some(timed) if timed.running => timed.removed = true,
+            _ => self.drop_slot(id),
+        }
+    }
+
+    /// The slot of a target that is meant.
+    fn find(&self, target: TargetId, is_meant: impl Fn(&Timed) -> bool) -> Option<u64> {
+        let slots = &self.targets.get(&target)?.slots;
+        slots.iter().copied().find(|id| self.timed.get(id).is_some_and(&is_meant))
+    }
+
+    fn drop_slot(&mut self, id: u64) {
+        let Some(timed) = self.timed.remove(&id) else { return };
+        let target = timed.slot.target;
+        if let Some(known) = self.targets.get_mut(&target) {
+            known.slots.retain(|slot| *slot != id);
+            if known.slots.is_empty() && !self.successors.contains_key(&id) {
+                self.targets.remove(&target);
+            }
+        }
     }
 
     /// Works out when a slot runs next and puts it on the heap.
     fn plan(&mut self, id: u64, now: Instant) {
-        let Some(placed) = self.placed.get_mut(&id) else { return };
-        let Some(last_start) = placed.last_start else { return };
-        if placed.running {
+        let Some(timed) = self.timed.get_mut(&id) else { return };
+        let Some(last_start) = timed.last_start else { return };
+        if timed.running || timed.removed {
             return;
         }
-        let grant = &placed.slot.grant;
+        let grant = &timed.slot.grant;
         let mut due = last_start + grant.interval;
-        let covered = placed.last_finish.unwrap_or(last_start) + FRESH;
-        let rhythms = &self.targets[&placed.slot.target].rhythms;
+        let covered = last_start + FRESH;
+        let rhythms = &self.targets[&timed.slot.target].rhythms;
         if let Some(scrape) = rhythms.next_after(covered.max(now), now) {
-            let lead = (LEAD + placed.duration * 2).min(LONGEST_LEAD);
-            due = due.min((scrape - lead).max(last_start + grant.min_interval));
+            let lead = (LEAD + timed.duration * 2).min(LONGEST_LEAD);
+            due = due.min(scrape - lead);
         }
         let due = due.max(last_start + grant.min_interval);
-        if due != placed.due {
-            placed.due = due;
+        if due != timed.due {
+            timed.due = due;
             self.heap.push(Reverse((due, id)));
         }
     }
@@ -238,41 +266,78 @@ impl Driver {
         let now = Instant::now();
         while let Some(Reverse((due, id))) = self.heap.peek().copied() {
             if due > now {
-                return;
+                break;
             }
             self.heap.pop();
-            let Some(placed) = self.placed.get_mut(&id) else { continue };
-            if placed.due != due || placed.running {
+            let Some(timed) = self.timed.get_mut(&id) else { continue };
+            if timed.due != due || timed.running {
                 continue;
             }
-            placed.running = true;
-            placed.last_start = Some(now);
-            let slot = placed.slot.clone();
-            let places = self.places.clone().expect("made before the first run");
-            let task = self.running.spawn(async move {
-                let waiting = Instant::now();
-                let _place = places.acquire_owned().await;
-                let held_back = waiting.elapsed();
-                (held_back, slot.sensor.run(slot.input()).await)
-            });
-            self.slots_of_tasks.insert(task.id(), id);
+            timed.running = true;
+            timed.last_start = Some(now);
+            self.waiting.push_back((id, now));
         }
+        self.start_waiting();
     }
 
-    fn finished(&mut self, done: Result<(Id, (Duration, RunReport)), tokio::task::JoinError>) {
-        let now = Instant::now();
-        let (task, outcome) = match done {
-            Ok((task, outcome)) => (task, Some(outcome)),
+    /// Starts what waits, first come first served, but for targets that have all the places one may have.
+    fn start_waiting(&mut self) {
+        let mut held = VecDeque::new();
+        while self.running.len() < PLACES {
+            let Some((id, since)) = self.waiting.pop_front() else { break };
+            let Some(timed) = self.timed.get(&id) else { continue };
+            if timed.removed {
+                self.ended(id, None);
+                continue;
+            }
+            let target = self.targets.get_mut(&timed.slot.target).expect("a placed slot has its target");
+            if target.running == PLACES_OF_TARGET {
+                held.push_back((id, since));
+                continue;
+            }
+            target.running += 1;
+            let slot = timed.slot.clone();
+            slot.note_held_back(since.elapsed());
+            let task = self.running.spawn(async move { slot.sensor.run(slot.input()).await });
+            self.ids_of_tasks.insert(task.id(), id);
+        }
+        held.append(&mut self.waiting);
+        self.waiting = held;
+    }
+
+    fn finished(&mut self, done: Result<(Id, RunReport), tokio::task::JoinError>) {
+        let (task, report) = match done {
+            Ok((task, report)) => (task, Some(report)),
             Err(error) => (error.id(), None),
         };
-        let Some(id) = self.slots_of_tasks.remove(&task) else { return };
-        let Some(placed) = self.placed.get_mut(&id) else { return };
-        let (held_back, report) = outcome.unwrap_or_else(|| (Duration::ZERO, panicked(&placed.slot)));
-        placed.duration = (placed.duration + report.usage.wall) / 2;
-        placed.slot.record(report, held_back);
-        placed.running = false;
-        placed.last_finish = Some(now);
-        self.plan(id, now);
+        let Some(id) = self.ids_of_tasks.remove(&task) else { return };
+        let Some(timed) = self.timed.get(&id) else { return };
+        if let Some(target) = self.targets.get_mut(&timed.slot.target) {
+            target.running -= 1;
+        }
+        let report = report.unwrap_or_else(|| panicked(&timed.slot));
+        self.ended(id, Some(report));
+        self.start_waiting();
+    }
+
+    /// A run is over, or was taken away before it began: what it brought is kept, and what comes next is planned.
+    fn ended(&mut self, id: u64, report: Option<RunReport>) {
+        let now = Instant::now();
+        let Some(timed) = self.timed.get_mut(&id) else { return };
+        timed.running = false;
+        if let Some(report) = report {
+            let took = timed.last_start.map_or(Duration::ZERO, |start| now.duration_since(start));
+            timed.duration = (timed.duration + took) / 2;
+            timed.slot.record(report);
+        }
+        if timed.removed {
+            self.drop_slot(id);
+            if let Some(successor) = self.successors.remove(&id) {
+                self.place(successor, now);
+            }
+        } else {
+            self.plan(id, now);
+        }
     }
 }
 

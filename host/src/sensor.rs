@@ -33,6 +33,19 @@ pub enum LoadError {
     Internal,
 }
 
+impl LoadError {
+    /// Whether the same bytes may load another time: the node was short of something.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Engine(_) | Self::Internal => true,
+            Self::Describe(failure) => {
+                matches!(failure, RunFailure::Start { .. } | RunFailure::Internal { .. } | RunFailure::Deadline { .. })
+            }
+            Self::Precheck(_) | Self::Compile(_) | Self::World(_) => false,
+        }
+    }
+}
+
 /// A sensor, ready to run. Cheap to share, dear to make.
 pub struct Sensor {
     pub manifest: Manifest,

@@ -35,6 +35,7 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Latest {
     pub collected: Collected,
+    /// When the run began: no sample is older than that.
     pub at: Instant,
     pub at_wall: SystemTime,
 }
@@ -100,21 +101,27 @@ impl Slot {
         RunInput { grant: self.grant.clone(), broker: self.broker.clone(), state: self.inner().state.clone() }
     }
 
-    /// Takes in what a run reported. `held_back` is how long it had waited for a place.
-    pub(crate) fn record(&self, report: RunReport, held_back: Duration) {
+    /// Notes how long a run had to wait for a place.
+    pub(crate) fn note_held_back(&self, held_back: Duration) {
+        self.inner().totals.throttled += held_back;
+    }
+
+    /// Takes in what a run reported.
+    pub(crate) fn record(&self, report: RunReport) {
         let mut inner = self.inner();
         let totals = &mut inner.totals;
         totals.runs += 1;
         totals.fuel += report.usage.fuel;
         totals.cpu += report.usage.cpu;
         totals.memory_peak_bytes = totals.memory_peak_bytes.max(report.usage.memory_peak_bytes);
-        totals.throttled += held_back;
         inner.last_succeeded = report.result.is_ok();
         inner.logs = report.logs;
         match report.result {
             Ok(collected) => {
                 inner.totals.series_dropped += collected.series_dropped;
-                inner.latest = Some(Arc::new(Latest { collected, at: Instant::now(), at_wall: SystemTime::now() }));
+                let took = report.usage.wall;
+                let (at, at_wall) = (Instant::now() - took, SystemTime::now() - took);
+                inner.latest = Some(Arc::new(Latest { collected, at, at_wall }));
             }
             Err(failure) => {
                 inner.totals.failures[failure.index()] += 1;

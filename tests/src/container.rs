@@ -30,6 +30,24 @@ pub fn unique_name(what: &str) -> String {
     format!("{PREFIX}{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What every id from [`ContainerBuilder::with_long_id`] ends in, so that the sweep knows it for ours.
+const LONG_ID_MARK: &str = "50de50de50de50de50de50de50de50de50de50de50de50de";
+
+/// 64 hexadecimal digits, as docker's and containerd's ids are; the first 12 are no other test's.
+fn long_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [_, _, n @ ..] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    format!("{:08x}{:02x}{:02x}0000{LONG_ID_MARK}", std::process::id(), n[0], n[1])
+}
+
+/// The process id of the test that a name was made by; none where no test of ours made it.
+fn maker(name: &str) -> Option<u32> {
+    match name.strip_suffix(LONG_ID_MARK) {
+        Some(rest) => u32::from_str_radix(rest.get(..8)?, 16).ok(),
+        None => name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok(),
+    }
+}
+
 /// A root file system, shared read-only by any number of containers.
 pub struct Rootfs {
     dir: TempDir,
@@ -74,7 +92,8 @@ fn install(program: &Path, root: &Path) {
     }
 }
 
-fn find_program(name: &str) -> PathBuf {
+/// Where a program is: PATH, and the two folders that an ordinary user's PATH lacks.
+pub(crate) fn find_program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
@@ -169,6 +188,16 @@ impl Container {
             .expect("memory is limited")
     }
 
+    /// Freezes all that runs in it, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        run_to_end(Command::new("runc").arg(if frozen { "pause" } else { "resume" }).arg(&self.id));
+    }
+
+    /// Kills the first process, and with it all others; the container and its cgroups stay until it is deleted.
+    pub fn kill_first_process(&self) {
+        run_to_end(Command::new("runc").args(["kill", &self.id, "KILL"]));
+    }
+
     /// Runs a command inside; its output, whatever its exit.
     pub fn exec(&self, command: &[&str]) -> Output {
         let mut runc = Command::new("runc");
@@ -218,6 +247,13 @@ impl Drop for Container {
 }
 
 impl ContainerBuilder {
+    /// Gives it an id such as docker's, instead of a name.
+    #[must_use]
+    pub fn with_long_id(mut self) -> Self {
+        self.name = long_id();
+        self
+    }
+
     /// Programs of this machine to have inside, by name.
     #[must_use]
     pub fn programs(mut self, programs: &[&str]) -> Self {
@@ -310,6 +346,8 @@ fn read_number(file: &Path) -> Option<u64> {
 }
 
 fn delete_by_id(id: &str) {
+    // What is frozen cannot die; of all others this is an error that means nothing.
+    let _ = Command::new("runc").args(["resume", id]).stdin(Stdio::null()).output();
     let output = Command::new("runc").args(["delete", "--force", id]).stdin(Stdio::null()).output();
     if let Ok(output) = output
         && !output.status.success()
@@ -324,8 +362,7 @@ fn sweep() {
     let Ok(entries) = fs::read_dir(RUNC_STATE) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if maker(&name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             delete_by_id(&name);
         }
     }

@@ -1,9 +1,9 @@
 //! The tests' own reader of expositions, text 0.0.4 and OpenMetrics alike.
 //!
 //! Written apart from `sonde-expo` on purpose: a fault in our writer must not be excused by the same
-//! fault in our reader. It reads samples only; promtool and Prometheus judge the rest.
+//! fault in our reader. It reads samples and kinds only; promtool and Prometheus judge the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One sample line.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,9 @@ pub struct Sample {
 #[derive(Clone, Debug)]
 pub struct Exposition {
     pub samples: Vec<Sample>,
+    /// Name and word of each `# TYPE` line. A set, because Go's `go_memstats_alloc_bytes` is a gauge and, in
+    /// OpenMetrics, which takes `_total` off a counter's family, a counter as well.
+    pub kinds: BTreeSet<(String, String)>,
 }
 
 impl Exposition {
@@ -25,7 +28,9 @@ impl Exposition {
     pub fn read(body: &str) -> Self {
         let lines = body.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = lines.map(|l| sample(l).unwrap_or_else(|| panic!("not a sample line: {l}"))).collect();
-        Self { samples }
+        let kinds = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let kinds = kinds.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
+        Self { samples, kinds }
     }
 
     /// The value of the one sample of that name that has at least these labels.
@@ -102,6 +107,7 @@ mod tests {
         assert!(read.value("b", &[]).expect("b is there").is_nan());
         assert_eq!(read.value("c", &[("le", "+Inf")]), Some(f64::INFINITY));
         assert_eq!(read.value("absent", &[]), None);
+        assert_eq!(read.kinds, BTreeSet::from([("a".to_owned(), "counter".to_owned())]));
     }
 
     #[test]

@@ -90,12 +90,15 @@ impl Response {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
-    /// The body as text, after gzip where the answer says so.
+    /// The body as text, unpacked (gzip, zstd) where the answer says so.
     #[track_caller]
     pub fn text(&self) -> String {
         let mut text = String::new();
         let read = match self.header("content-encoding") {
             Some("gzip") => GzDecoder::new(self.body.as_slice()).read_to_string(&mut text),
+            Some("zstd") => {
+                zstd::Decoder::new(self.body.as_slice()).and_then(|mut body| body.read_to_string(&mut text))
+            }
             _ => self.body.as_slice().read_to_string(&mut text),
         };
         read.unwrap_or_else(|e| panic!("the body is not text: {e}"));

@@ -11,6 +11,7 @@ mod footprint;
 mod http;
 mod process;
 mod prometheus;
+mod servers;
 mod sonde;
 mod wait;
 
@@ -20,5 +21,6 @@ pub use footprint::Footprint;
 pub use http::{Request, Response, StaticServer, get};
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
-pub use sonde::{CliOutput, Sonde, SondeBuilder, sensor_path};
+pub use servers::{Server, SilentServer};
+pub use sonde::{CliOutput, Sonde, SondeBuilder, binary, sensor_path};
 pub use wait::eventually;

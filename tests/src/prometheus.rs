@@ -74,6 +74,16 @@ impl Prometheus {
         Self { process, url, _dir: dir }
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn authority(&self) -> &str {
+        self.url.strip_prefix("http://").expect("its URL is plain http")
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.authority().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("an authority ends in a port")
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.log()
@@ -83,8 +93,20 @@ impl Prometheus {
     /// query is a range selector (`metric[60s]`).
     #[track_caller]
     pub fn query(&self, promql: &str) -> Vec<RawSeries> {
-        let url = format!("{}/api/v1/query?query={}", self.url, percent_encode(promql));
-        let response = Request::get(&url).send().unwrap_or_else(|e| panic!("query {promql}: {e}"));
+        self.ask(&format!("query={}", percent_encode(promql)))
+    }
+
+    /// The same as of a moment, seconds since the epoch.
+    #[track_caller]
+    pub fn query_at(&self, promql: &str, at_seconds: f64) -> Vec<RawSeries> {
+        self.ask(&format!("query={}&time={at_seconds:.3}", percent_encode(promql)))
+    }
+
+    #[track_caller]
+    fn ask(&self, promql: &str) -> Vec<RawSeries> {
+        let response = Request::get(&format!("{}/api/v1/query?{promql}", self.url))
+            .send()
+            .unwrap_or_else(|e| panic!("query {promql}: {e}"));
         let answer = response.json();
         assert_eq!(answer["status"], "success", "query {promql}: {answer}");
         answer["data"]["result"].as_array().map(|all| all.iter().map(series).collect()).unwrap_or_default()

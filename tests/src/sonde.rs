@@ -54,7 +54,8 @@ fn target_dir() -> PathBuf {
     }
 }
 
-fn binary() -> PathBuf {
+/// The `sonde` that was built for the tests.
+pub fn binary() -> PathBuf {
     let path = std::env::var_os("SONDE_BIN").map_or_else(|| target_dir().join("debug/sonde"), PathBuf::from);
     assert!(path.is_file(), "there is no {}: `cargo xtask test` builds it", path.display());
     path
@@ -158,6 +159,31 @@ impl Sonde {
         Request::get(&self.url(path)).send().unwrap_or_else(|e| panic!("GET {path}: {e}"))
     }
 
+    /// Has it look at everything now: instances, its configuration and its sensors. Returns when that is done.
+    #[track_caller]
+    pub fn refresh(&self) {
+        let answer = Request::post(&self.url("/v1/refresh")).send().unwrap_or_else(|e| panic!("POST refresh: {e}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// What `sonde.toml` says.
+    pub fn config(&self) -> String {
+        fs::read_to_string(self.config_file()).expect("sonde.toml is there")
+    }
+
+    /// Writes another `sonde.toml`, as an operator would save it, and has it looked at.
+    #[track_caller]
+    pub fn reconfigure(&self, toml: &str) {
+        let half = self.dir().join("sonde.toml.new");
+        fs::write(&half, toml).expect("the data folder is writable");
+        fs::rename(&half, self.config_file()).expect("one file system");
+        self.refresh();
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.dir().join("sonde.toml")
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -182,9 +208,10 @@ impl Sonde {
         self.get("/v1/instances").json().as_array().cloned().expect("/v1/instances is a list")
     }
 
-    /// Waits until an instance of that name is listed in a state that is not `gone`, and returns its entry.
+    /// Has it look for instances, and waits until one of that name is listed in a state that is not `gone`, and returns its entry.
     #[track_caller]
     pub fn wait_for_instance(&self, name: &str) -> Value {
+        self.refresh();
         eventually(&format!("{name} listed"), NOTICE, || {
             let instances = self.instances();
             let found = instances.iter().find(|i| i["name"] == name && i["state"] != "gone");

@@ -23,6 +23,8 @@ const LEARNING_SCRAPES: usize = 3;
 const RHYTHMS_SECONDS: [u64; 2] = [5, 7];
 /// Enough for eight rates at the slower rhythm.
 const SAMPLES: usize = 9;
+/// The burner's CPU, as Prometheus stores it.
+const CPU: &str = "container_cpu_usage_seconds_total{cpu=\"total\"}";
 const LONG_ENOUGH: Duration = Duration::from_secs(120);
 
 /// The kernel's figure over time: seconds since the epoch, CPU seconds.
@@ -64,6 +66,8 @@ fn one(mut series: Vec<RawSeries>, what: &str) -> Vec<(f64, f64)> {
 struct Stored {
     rhythm_seconds: u64,
     cpu_seconds: Vec<(f64, f64)>,
+    /// `irate()` as its query API computes it, at each stored sample but the first.
+    irates: Vec<f64>,
     sensor_age_seconds: Vec<(f64, f64)>,
 }
 
@@ -76,17 +80,23 @@ fn scraped_by_each(sonde: &Sonde, instance: &str) -> [Stored; 2] {
             sonde.authority()
         ))
     });
-    let cpu = "container_cpu_usage_seconds_total{cpu=\"total\"}[5m]";
+    let irate = format!("irate({CPU}[1m])");
+    let cpu = &format!("{CPU}[5m]");
     let age = "sonde_sensor_age_seconds{sensor=\"honest\"}[5m]";
     eventually("enough samples", LONG_ENOUGH, || {
         let fewest = servers.iter().map(|p| p.query(cpu).first().map_or(0, |s| s.samples.len())).min();
         if fewest >= Some(SAMPLES) { Ok(()) } else { Err(format!("{fewest:?}; {}", servers[1].targets())) }
     });
     let mut rhythms = RHYTHMS_SECONDS.into_iter();
-    servers.each_ref().map(|prometheus| Stored {
-        rhythm_seconds: rhythms.next().expect("a server a rhythm"),
-        cpu_seconds: one(prometheus.query(cpu), "the burner's CPU"),
-        sensor_age_seconds: one(prometheus.query(age), "the honest sensor's age"),
+    servers.each_ref().map(|prometheus| {
+        let cpu_seconds = one(prometheus.query(cpu), "the burner's CPU");
+        let at = |time| one(prometheus.query_at(&irate, time), "the burner's irate")[0].1;
+        Stored {
+            rhythm_seconds: rhythms.next().expect("a server a rhythm"),
+            irates: cpu_seconds.iter().skip(1).map(|(time, _)| at(*time)).collect(),
+            cpu_seconds,
+            sensor_age_seconds: one(prometheus.query(age), "the honest sensor's age"),
+        }
     })
 }
 
@@ -94,11 +104,17 @@ fn scraped_by_each(sonde: &Sonde, instance: &str) -> [Stored; 2] {
 fn faults(stored: &Stored, seen: &[(f64, f64)]) -> Vec<String> {
     let rhythm = stored.rhythm_seconds;
     let mut faults = Vec::new();
-    for pair in stored.cpu_seconds.windows(2) {
+    // Nothing to look at is no pass.
+    assert!(stored.cpu_seconds.len() >= SAMPLES, "only {} samples at {rhythm} s", stored.cpu_seconds.len());
+    assert!(stored.sensor_age_seconds.len() >= SAMPLES - 1, "only {} ages", stored.sensor_age_seconds.len());
+    for (pair, irate) in stored.cpu_seconds.windows(2).zip(&stored.irates) {
         let [(t0, v0), (t1, v1)] = pair else { unreachable!("windows of two") };
         let kernel = (kernel_at(seen, *t1) - kernel_at(seen, *t0)) / (t1 - t0);
         let rate = (v1 - v0) / (t1 - t0);
-        let off = (rate - kernel) / kernel;
+        let off = (irate - kernel) / kernel;
+        if (irate - rate).abs() > rate * 1e-6 {
+            faults.push(format!("irate() at {rhythm} s is {irate} and its samples' rate {rate}"));
+        }
         eprintln!("every {rhythm} s: {rate:.4} CPU, the kernel {kernel:.4}, off by {:+.3} %", off * 100.0);
         if off.abs() > TOLERANCE {
             faults.push(format!("a rate at {rhythm} s is {rate:.4} and the kernel's {kernel:.4}"));

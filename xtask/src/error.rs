@@ -8,8 +8,10 @@ pub(crate) enum Error {
     Usage(String),
     #[error("{what} missing here, and {why}; {next}")]
     Missing { what: String, why: &'static str, next: String },
-    #[error("no way to build WebAssembly was found; `rustup target add wasm32-unknown-unknown` provides one")]
-    Toolchain(#[source] sonde_guest_build::ToolchainError),
+    #[error(
+        "Debian's compiler for WebAssembly does not work here ({0}); `rustup target add wasm32-unknown-unknown` is the other way"
+    )]
+    Toolchain(String),
     #[error("{} has no folder with a sensor.toml, so there is nothing to build", .0.display())]
     NoGuests(PathBuf),
     #[error("building the sensors failed")]
@@ -22,6 +24,8 @@ pub(crate) enum Error {
     File { verb: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cargo's description of the workspace cannot be read: {0}")]
     Metadata(&'static str),
+    #[error("a bound is missed: {0}")]
+    Bound(String),
     #[error("{tool} printed no {figure}; it said: {said}")]
     Figure { tool: &'static str, figure: &'static str, said: String },
 }

@@ -13,9 +13,6 @@ use sonde_guest_build::Toolchain;
 use crate::error::Error;
 use crate::workspace::{run, say, shown, succeeds};
 
-/// `rustup` may have no way out; it gets this long, in seconds.
-const RUSTUP_SECONDS: &str = "60";
-const RUSTUP_TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's compiler for WebAssembly with the source of its standard library (design §7).
 const DEBIAN_WASM: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -35,7 +32,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 11] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -44,39 +41,31 @@ const NEEDS: [Need; 9] = [
     Need { program: "promtool", package: "prometheus", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },
+    Need { program: "openssl", package: "openssl", wanted: &[For::Test] },
+    Need { program: "curl", package: "curl", wanted: &[For::Test] },
     Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
 ];
 
-/// Makes sure of all that the command needs.
+/// Makes sure of the programs that the command needs; what builds WebAssembly is [`toolchain`]'s matter.
 pub(crate) fn setup(what_for: For) -> Result<(), Error> {
     let wanted = NEEDS.iter().filter(|need| need.wanted.contains(&what_for));
     let missing: Vec<&str> = wanted.filter(|n| find_program(n.program).is_none()).map(|n| n.package).collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
-    if what_for != For::Lint {
-        toolchain()?;
-    }
     Ok(())
 }
 
-/// The way to build WebAssembly, installed if need be: rustup's target where rustup can fetch it, else
-/// Debian's compiler.
+/// The way to build WebAssembly: what there is, else what rustup can fetch, else Debian's compiler, installed now.
+/// rustup is asked once, so a caller keeps what it gets.
 pub(crate) fn toolchain() -> Result<Toolchain, Error> {
+    say("finding what builds WebAssembly (rustup gets a minute where nothing here does)");
     if let Ok(found) = Toolchain::find() {
         return Ok(found);
     }
-    say(&format!("asking rustup for {RUSTUP_TARGET}"));
-    let mut rustup = Command::new("timeout");
-    rustup.args([RUSTUP_SECONDS, "rustup", "target", "add", RUSTUP_TARGET]);
-    if succeeds(&mut rustup)
-        && let Ok(found) = Toolchain::find()
-    {
-        return Ok(found);
-    }
-    say("rustup cannot fetch it; Debian's compiler for WebAssembly will do");
+    say("rustup cannot fetch the target; Debian's compiler for WebAssembly will do");
     install(&DEBIAN_WASM)?;
-    Toolchain::find().map_err(Error::Toolchain)
+    Toolchain::system().map_err(Error::Toolchain)
 }
 
 /// Where a program is: PATH, and the two folders that an ordinary user's PATH lacks.

@@ -30,7 +30,9 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<(), Er
 
 /// Tells the tests what was built for them.
 fn with_built<'c>(workspace: &Workspace, command: &'c mut Command) -> &'c mut Command {
-    command.env("SONDE_BIN", workspace.sonde("debug")).env("SONDE_WASM_DIR", sensors::out_dir(workspace))
+    command.env("SONDE_BIN", workspace.sonde("debug")).env("SONDE_WASM_DIR", sensors::out_dir(workspace));
+    // The servers were installed above: a test that finds none fails, and does not pass for want of one.
+    command.env("SONDE_REAL_SERVERS", "1")
 }
 
 /// `cargo test` closes each binary with a count of its own; this ends the run with the sum.

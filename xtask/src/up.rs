@@ -13,8 +13,11 @@ use crate::sensors::{self, Which};
 use crate::setup::{For, setup};
 use crate::workspace::{Workspace, run, say, shown};
 
-/// What a new data folder's `sonde.toml` says.
-const STARTER: &str = include_str!("starter.toml");
+/// What `sonde up` itself would write to a new folder.
+const STARTER: &str = include_str!("../../cli/src/starter.toml");
+/// The sensors we ship, each on the instances whose name says that it fits.
+const SHIPPED: [(&str, &str); 4] =
+    [("redis.wasm", "*redis*"), ("nginx.wasm", "*nginx*"), ("http.wasm", "*web*"), ("relay.wasm", "*app*")];
 
 pub(crate) fn up(workspace: &Workspace, data_dir: Option<&str>) -> Result<(), Error> {
     setup(For::Sensors)?;
@@ -31,6 +34,15 @@ pub(crate) fn up(workspace: &Workspace, data_dir: Option<&str>) -> Result<(), Er
     // Returns only when it could not start.
     let source = command.exec();
     Err(Error::Start { command: shown(&command), source })
+}
+
+/// A new folder's `sonde.toml`: without entries of their own, shipped sensors would run on every instance.
+fn starter() -> String {
+    let mut toml = format!("{STARTER}\n# The sensors that come with Sonde, each on the instances of a fitting name.\n");
+    for (file, name) in SHIPPED {
+        toml.push_str(&format!("\n[[sensor]]\nfile = \"{file}\"\nmatch = {{ name = \"{name}\" }}\n"));
+    }
+    toml
 }
 
 /// Places the sensors and, in a new folder, the starter configuration. What a user has written is left alone.
@@ -50,7 +62,7 @@ fn furnish(data_dir: &Path, sensors: &[PathBuf]) -> Result<(), Error> {
     }
     let config = data_dir.join("sonde.toml");
     if !config.exists() {
-        fs::write(&config, STARTER).map_err(fault("written", &config))?;
+        fs::write(&config, starter()).map_err(fault("written", &config))?;
     }
     Ok(())
 }

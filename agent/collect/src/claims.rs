@@ -122,7 +122,8 @@ pub(crate) fn settle(
         }
         !nested
     });
-    let standing = |candidate: &Candidate| (served(candidate), candidate.root_owned);
+    // Root before whoever was there first: else a tenant could take a name early and keep the real one out.
+    let standing = |candidate: &Candidate| (candidate.root_owned, served(candidate));
     let losers: HashSet<usize> = [by_id as fn(&Candidate) -> String, by_directory]
         .into_iter()
         .flat_map(|key| losers(&candidates, key, &standing))

@@ -268,6 +268,7 @@ impl Discovery {
             created: state.and_then(|state| state.created),
             annotations: state.map(|state| state.annotations.clone()).unwrap_or_default(),
             bundle: state.and_then(|state| state.bundle.clone()),
+            root_owned: candidate.root_owned,
             nested_claims: candidate.nested,
         };
         self.complete_cgroups(&mut found);
@@ -302,10 +303,28 @@ impl Discovery {
                 refusals.insert(Refusal { reason: RefusalReason::Duplicate, what: group.cgroup_path });
                 continue;
             }
+            // Whoever writes the pid file or binds the port first must not make another's process look like the group's.
+            if self.is_within_another(&group, found) {
+                refusals.insert(Refusal { reason: RefusalReason::Nested, what: group.cgroup_path });
+                continue;
+            }
             let known = self.known.get(&group.name.uuid).filter(|known| ***known == group);
             let group = known.cloned().unwrap_or_else(|| Arc::new(group));
             found.insert(group.name.uuid, group);
         }
+    }
+
+    /// Whether the process that a group was found by belongs to an instance already.
+    fn is_within_another(&self, group: &Found, found: &HashMap<Uuid, Arc<Found>>) -> bool {
+        let Kind::Processes { pid, .. } = group.kind else { return false };
+        let Ok(text) = std::fs::read(self.roots.proc.join(pid.to_string()).join("cgroup")) else { return false };
+        let Some(directory) = CgroupDirs::of_process(&self.roots, &text).primary(&self.roots).map(Path::to_owned)
+        else {
+            return false;
+        };
+        let holds =
+            |other: &Found| other.cgroups.primary(&self.roots).is_some_and(|above| directory.starts_with(above));
+        found.values().any(|other| other.kind == Kind::Cgroup && holds(other))
     }
 
     fn count(&mut self, refusals: HashSet<Refusal>) {

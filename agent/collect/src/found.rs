@@ -129,6 +129,9 @@ pub struct Found {
     pub annotations: Vec<(String, String)>,
     /// Where the bundle is (runc).
     pub bundle: Option<PathBuf>,
+    /// Whether root alone could make it what it says it is: its cgroup and all above belong to root, or root's runtime or the
+    /// configuration names it. What a tenant may have named decides no owner and opens no secret.
+    pub root_owned: bool,
     /// Claims found below its cgroup, which are its own and nobody else's.
     pub nested_claims: u32,
 }

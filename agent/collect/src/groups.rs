@@ -7,6 +7,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
 use crate::listeners::{self, Listener, PortOwners};
@@ -33,6 +35,9 @@ pub struct ProcessGroup {
     /// How it is found.
     pub source: GroupSource,
 }
+
+/// Permission bits by which a group or everybody may write a file.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A pid file is a number and a newline.
 const PID_FILE_MAX_BYTES: u64 = 64;
@@ -103,15 +108,25 @@ impl GroupFinder {
             created: None,
             annotations: Vec::new(),
             bundle: None,
+            root_owned: true,
             nested_claims: 0,
         })
     }
 }
 
+/// The process that a pid file names. The file says whom a sensor looks at, so it is believed only where those who can write it could look
+/// there anyway: it belongs to root or to the process's own user, and nobody else may write it.
 fn process_of_file(roots: &Roots, path: &Path) -> Option<Stat> {
     use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(PID_FILE_MAX_BYTES).read_to_string(&mut text).ok()?;
-    let pid = text.lines().next()?.trim().parse().ok()?;
-    process::stat(&roots.proc, pid).ok().filter(|stat| process::is_live(stat.state))
+    file.take(PID_FILE_MAX_BYTES).read_to_string(&mut text).ok()?;
+    let pid: u32 = text.lines().next()?.trim().parse().ok()?;
+    let stat = process::stat(&roots.proc, pid).ok().filter(|stat| process::is_live(stat.state))?;
+    let of_process = std::fs::metadata(roots.proc.join(pid.to_string())).ok()?.uid();
+    let is_believed = metadata.mode() & WRITABLE_BY_OTHERS == 0 && [0, of_process].contains(&metadata.uid());
+    is_believed.then_some(stat)
 }

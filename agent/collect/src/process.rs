@@ -149,6 +149,9 @@ pub fn parse_pids(text: &[u8], pids: &mut Vec<u32>) {
     );
 }
 
+/// Threads of one process whose children are looked for.
+const TASKS_MAX: usize = 1024;
+
 /// At most this many members of a process group are followed; a fork bomb is counted up to here.
 const MEMBERS_MAX: usize = 4096;
 
@@ -162,7 +165,8 @@ pub fn with_descendants(proc: &Path, leader: u32) -> Vec<u32> {
         let Ok(tasks) = std::fs::read_dir(proc.join(pid.to_string()).join("task")) else {
             continue;
         };
-        for task in tasks.flatten() {
+        // A process of a hundred thousand threads must not hold up whoever reads it.
+        for task in tasks.flatten().take(TASKS_MAX) {
             let Ok(mut text) = std::fs::read(task.path().join("children")) else {
                 continue;
             };

@@ -3,7 +3,7 @@
 //! A disposable thread takes on the credentials of the instance's leader, then resolves the path with cap-std: nothing leads out
 //! of the root, no magic link is followed. A path is first opened as a path only, which has no effect on a device or FIFO; what it
 //! turned out to be is checked, and only then is it opened or connected to. A file on another mount than the root's is refused, and
-//! an instance that lives in the host's mount namespace has no files at all.
+//! an instance that lives in the host's mount namespace, or whose root is the host's, has no files at all.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,45 +11,52 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use sonde_collect::leader::namespace;
 use sonde_collect::{Found, Roots};
 use sonde_host::BrokerError;
 use tokio::sync::oneshot;
 
 use super::InstanceBroker;
+use super::credentials::Credentials;
+
+/// Said of an instance without a root of its own.
+const NO_FILES: &str = "the instance lives in the node's own file system, so it has no files of its own";
 
 impl InstanceBroker {
-    pub(super) async fn file(&self, path: &str) -> Result<File, BrokerError> {
+    pub(super) async fn file(&self, path: &str, deadline: Instant) -> Result<File, BrokerError> {
         let path = path.to_owned();
-        self.as_instance(move |root| open_file(root, &path)).await
+        self.as_instance(deadline, move |root| open_file(root, &path)).await
     }
 
-    pub(super) async fn unix_socket(&self, path: &str) -> Result<UnixStream, BrokerError> {
+    pub(super) async fn unix_socket(&self, path: &str, deadline: Instant) -> Result<UnixStream, BrokerError> {
         let path = path.to_owned();
-        self.as_instance(move |root| connect_socket(root, &path)).await
+        self.as_instance(deadline, move |root| connect_socket(root, &path)).await
     }
 
-    /// Runs `work` on the instance's root, on a thread of its own with the instance's credentials.
+    /// Runs `work` on the instance's root, on a thread of its own with the instance's credentials. Where it blocks past the
+    /// deadline it is left behind, and its place with it.
     async fn as_instance<T: Send + 'static>(
         &self,
+        deadline: Instant,
         work: impl FnOnce(&Dir) -> Result<T, BrokerError> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        let permit = self.room.disposable.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| BrokerError::Other("too many files are being opened on this node".into()))?;
+        let place = self.room.opening.take(self.found.name.uuid, &self.owner, deadline).await?;
         let (found, roots) = (self.found.clone(), self.room.roots.clone());
         let (done, result) = oneshot::channel();
         let spawned = thread::Builder::new().name("as-instance".into()).spawn(move || {
             let opened = enter(&found, &roots).and_then(|root| work(&root));
             let _ = done.send(opened);
-            drop(permit);
+            drop(place);
         });
         spawned.map_err(|error| BrokerError::Other(error.to_string()))?;
-        result.await.map_err(|_| BrokerError::Other("the thread that opens files has ended".into()))?
+        let opened = tokio::time::timeout_at(deadline.into(), result).await.map_err(|_| BrokerError::Timeout)?;
+        opened.map_err(|_| BrokerError::Other("the thread that opens files has ended".into()))?
     }
 }
 
@@ -57,31 +64,24 @@ impl InstanceBroker {
 fn enter(found: &Arc<Found>, roots: &Roots) -> Result<Dir, BrokerError> {
     let leader = found.leader(roots).ok_or(BrokerError::Gone)?;
     if leader.mount_namespace.is_none() || leader.shares_host_mounts(roots) {
-        return Err(BrokerError::Denied(
-            "the instance lives in the node's own mount namespace, so it has no files of its own".into(),
-        ));
+        return Err(BrokerError::Denied(NO_FILES.into()));
     }
-    let directory = leader.directory(roots);
+    let (directory, own) = (leader.directory(roots), roots.proc.join("self"));
     let status = std::fs::read_to_string(directory.join("status")).map_err(|_| BrokerError::Gone)?;
-    let (uid, gid) = credentials(&status).ok_or(BrokerError::Gone)?;
+    let user_namespace = namespace(&directory, "user");
+    let own_user_namespace = user_namespace.is_some() && user_namespace == namespace(&own, "user");
+    let credentials = Credentials::of(&status, own_user_namespace).ok_or(BrokerError::Gone)?;
     let root = Dir::open_ambient_dir(directory.join("root"), cap_std::ambient_authority()).map_err(io_error)?;
     if !leader.is_alive() {
         return Err(BrokerError::Gone);
     }
-    set_thread_groups(&[]).map_err(errno)?;
-    set_thread_res_gid(gid, gid, gid).map_err(errno)?;
-    // Last: leaving uid 0 takes all capabilities of the thread with it.
-    set_thread_res_uid(uid, uid, uid).map_err(errno)?;
+    // A service with a private mount namespace (systemd's PrivateTmp) still has the node's own files below it.
+    let (theirs, ours) = (rustix::fs::fstat(&root).map_err(errno)?, rustix::fs::stat(own.join("root")).map_err(errno)?);
+    if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
+        return Err(BrokerError::Denied(NO_FILES.into()));
+    }
+    credentials.take_on().map_err(errno)?;
     Ok(root)
-}
-
-/// File-system uid and gid, the fourth number of each line (proc_pid_status(5)).
-fn credentials(status: &str) -> Option<(Uid, Gid)> {
-    let fourth = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().nth(3)?.parse::<u32>().ok()
-    };
-    Some((Uid::from_raw(fourth("Uid:")?), Gid::from_raw(fourth("Gid:")?)))
 }
 
 fn io_error(error: std::io::Error) -> BrokerError {
@@ -149,19 +149,7 @@ fn connect_socket(root: &Dir, path: &str) -> Result<UnixStream, BrokerError> {
         Ok(()) => Ok(UnixStream::from(socket)),
         // A Unix socket whose backlog is full answers at once that it would block.
         Err(Errno::AGAIN) => Err(BrokerError::Timeout),
+        Err(Errno::ACCESS | Errno::PERM) => Err(BrokerError::Denied("the instance's user may not connect to the socket".into())),
         Err(code) => Err(errno(code)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_file_system_credentials_are_taken() {
-        let status = "Name:\tredis\nUid:\t100\t101\t102\t103\nGid:\t200\t201\t202\t203\n";
-        let (uid, gid) = credentials(status).unwrap();
-        assert_eq!((uid.as_raw(), gid.as_raw()), (103, 203));
-        assert!(credentials("Uid:\t1\n").is_none());
     }
 }

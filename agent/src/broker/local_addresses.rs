@@ -8,14 +8,23 @@ use std::path::Path;
 
 /// Addresses tried at most: a namespace with thousands must not make one connect into a scan.
 const MOST: usize = 16;
+/// Read at most of each file: who may change routes in a namespace can make them as long as they like.
+const MOST_BYTES: u64 = 256 << 10;
 
 /// What is local in the namespace of the process whose `/proc` directory this is, loopback left out.
 pub(super) fn local_addresses(process: &Path) -> Vec<IpAddr> {
-    let read = |file: &str| std::fs::read_to_string(process.join("net").join(file)).unwrap_or_default();
+    let read = |file: &str| read(&process.join("net").join(file)).unwrap_or_default();
     let mut found: Vec<IpAddr> = v4(&read("fib_trie")).into_iter().map(IpAddr::V4).collect();
     found.extend(v6(&read("if_inet6")).into_iter().map(IpAddr::V6));
     found.truncate(MOST);
     found
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(file)?.take(MOST_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn v4(fib_trie: &str) -> Vec<Ipv4Addr> {

@@ -1,7 +1,8 @@
 //! TCP to a port inside an instance's network namespace.
 //!
-//! The socket is made by a thread that has entered the namespace; a socket belongs to the namespace it was made in, wherever it
-//! is used after. Only local addresses are tried: loopback first, because that is where a server that nobody published listens.
+//! A blocking thread finds out where the instance is; the namespace thread enters and makes sockets, no more; the run itself
+//! connects them, for a socket belongs to the namespace it was made in, wherever it is used after. Only local addresses are tried:
+//! loopback first, because that is where a server that nobody published listens.
 //! Where the namespace is the host's, or shared with another owner, a port counts as the instance's only if
 //! its listening socket is held by one of the instance's processes, and only the address it listens on is tried.
 
@@ -9,39 +10,161 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
-use sonde_collect::listeners::{inodes_of, listeners};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use sonde_collect::leader::namespace as inode_of_namespace;
+use sonde_collect::listeners::{Listener, inodes_of, listeners};
 use sonde_collect::{Found, Roots};
 use sonde_host::BrokerError;
+use tokio::net::TcpSocket;
 
 use super::InstanceBroker;
 use super::local_addresses::local_addresses;
-use super::namespaces::Visitor;
+use super::owners::Owners;
 
 /// Processes of an instance whose descriptors are looked through for a listening socket.
 const MOST_PROCESSES: usize = 4096;
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
+/// Where an instance is to be reached.
+struct Way {
+    namespace: File,
+    reach: Reach,
+}
+
+enum Reach {
+    /// The namespace is its own; these addresses are local there, beside loopback.
+    Alone(Vec<IpAddr>),
+    /// Others are in the namespace as well; these sockets, sorted, are its own.
+    Among(Vec<u64>),
+}
+
+/// Sockets not yet connected, and where to.
+type Prepared = Vec<(IpAddr, OwnedFd)>;
+
 impl InstanceBroker {
     pub(super) async fn tcp(&self, port: u16, deadline: Instant) -> Result<TcpStream, BrokerError> {
-        let (found, roots) = (self.found.clone(), self.room.roots.clone());
-        let (room, owner) = (self.room.clone(), self.owner.clone());
-        let job = move |visitor: &Visitor| open(visitor, &found, &roots, port, |ns| room.owners.shared(ns, &owner));
-        let opened = self.room.namespace_thread.run(job).await;
-        let socket = opened.ok_or_else(|| BrokerError::Other("the node cannot enter namespaces".into()))??;
-        let stream = tokio::net::TcpStream::from_std(TcpStream::from(socket)).map_err(other)?;
-        let writable = tokio::time::timeout_at(deadline.into(), stream.writable());
-        writable.await.map_err(|_| BrokerError::Timeout)?.map_err(other)?;
-        match stream.take_error().map_err(other)? {
-            None => stream.into_std().map_err(other),
-            Some(error) => Err(connect_error(&error)),
+        let reached = tokio::time::timeout_at(deadline.into(), self.reach(port, deadline));
+        reached.await.map_err(|_| BrokerError::Timeout)?
+    }
+
+    async fn reach(&self, port: u16, deadline: Instant) -> Result<TcpStream, BrokerError> {
+        let (found, room, owner) = (self.found.clone(), self.room.clone(), self.owner.clone());
+        let way = self.looking(deadline, move || look(&found, &room.roots, &room.owners, &owner)).await??;
+        let way = Arc::new(way);
+        let Reach::Alone(local) = &way.reach else {
+            let prepared = self.prepare(&way, move |way| own_address(way, port).map(|address| vec![address])).await?;
+            return connect_first(port, prepared).await;
+        };
+        let prepared = self.prepare(&way, |_| Ok(LOOPBACK.to_vec())).await?;
+        match connect_first(port, prepared).await {
+            Err(BrokerError::Refused) if !local.is_empty() => {
+                let local = local.clone();
+                let prepared = self.prepare(&way, |_| Ok(local)).await?;
+                connect_first(port, prepared).await
+            }
+            decided => decided,
         }
     }
+
+    /// Sockets made in the instance's namespace, for the addresses that are chosen there.
+    async fn prepare(
+        &self,
+        way: &Arc<Way>,
+        choose: impl FnOnce(&Way) -> Result<Vec<IpAddr>, BrokerError> + Send + 'static,
+    ) -> Result<Prepared, BrokerError> {
+        let way = way.clone();
+        let thread = &self.room.namespace_thread;
+        let visited = thread.run(move |visitor| visitor.visit(&way.namespace, || sockets(choose(&way)?)));
+        visited.await?.map_err(other)?
+    }
+}
+
+/// Finds out where the instance is. Reads `/proc`, for as long as that takes.
+fn look(found: &Arc<Found>, roots: &Roots, owners: &Owners, owner: &str) -> Result<Way, BrokerError> {
+    let leader = found.leader(roots).ok_or(BrokerError::Refused)?;
+    let directory = leader.directory(roots);
+    let namespace = File::open(directory.join("ns/net")).map_err(|_| BrokerError::Gone)?;
+    // Of the file that will be entered, not of what the leader was in a moment ago.
+    let inode = namespace.metadata().map_err(other)?.ino();
+    let among = inode_of_namespace(&roots.proc.join("self"), "net").is_none_or(|host| host == inode)
+        || owners.shared(inode, owner);
+    let reach = if among {
+        Reach::Among(inodes_of(&roots.proc, &found.pids(roots, MOST_PROCESSES)))
+    } else {
+        Reach::Alone(local_addresses(&directory))
+    };
+    if !leader.is_alive() {
+        return Err(BrokerError::Gone);
+    }
+    Ok(Way { namespace, reach })
+}
+
+/// In the namespace: the address at which one of the instance's own processes listens on the port.
+fn own_address(way: &Way, port: u16) -> Result<IpAddr, BrokerError> {
+    let mut on_port = listeners().map_err(other)?;
+    on_port.retain(|listener| listener.port == port);
+    if on_port.is_empty() {
+        return Err(BrokerError::Refused);
+    }
+    let Reach::Among(own) = &way.reach else { unreachable!("only a shared namespace is looked through") };
+    choose_own(&on_port, own).ok_or_else(|| {
+        BrokerError::Denied(format!(
+            "port {port} is held by a process that is not the instance's, in a network namespace that it shares"
+        ))
+    })
+}
+
+/// An address where whoever connects can only meet a socket of the instance's own: with `SO_REUSEPORT` another's can
+/// listen at the same one.
+fn choose_own(on_port: &[Listener], own: &[u64]) -> Option<IpAddr> {
+    let (own, foreign): (Vec<&Listener>, Vec<&Listener>) =
+        on_port.iter().partition(|listener| own.binary_search(&listener.inode).is_ok());
+    own.into_iter().find_map(|listener| {
+        let address = match listener.address {
+            IpAddr::V4(any) if any.is_unspecified() => LOOPBACK[0],
+            IpAddr::V6(any) if any.is_unspecified() => LOOPBACK[1],
+            one => one,
+        };
+        let met = |other: &&Listener| other.address == listener.address || other.address == address;
+        (!foreign.iter().any(met)).then_some(address)
+    })
+}
+
+/// In the namespace: a socket for each address.
+fn sockets(addresses: Vec<IpAddr>) -> Result<Prepared, BrokerError> {
+    let mut prepared = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)) {
+            Ok(socket) => prepared.push((address, socket)),
+            // A kernel or namespace without IPv6 has nothing listening there.
+            Err(Errno::AFNOSUPPORT) => {}
+            Err(error) => return Err(other(error)),
+        }
+    }
+    Ok(prepared)
+}
+
+/// Connects to the first address that does not refuse.
+async fn connect_first(port: u16, prepared: Prepared) -> Result<TcpStream, BrokerError> {
+    for (address, socket) in prepared {
+        let socket = TcpSocket::from_std_stream(TcpStream::from(socket));
+        match socket.connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => return stream.into_std().map_err(other),
+            Err(error) => match connect_error(&error) {
+                BrokerError::Refused => {}
+                decided => return Err(decided),
+            },
+        }
+    }
+    Err(BrokerError::Refused)
 }
 
 fn other(error: impl Into<io::Error>) -> BrokerError {
@@ -58,75 +181,20 @@ fn connect_error(error: &io::Error) -> BrokerError {
     }
 }
 
-/// On the namespace thread: a socket that is connected or connecting.
-fn open(
-    visitor: &Visitor,
-    found: &Arc<Found>,
-    roots: &Roots,
-    port: u16,
-    shared: impl FnOnce(u64) -> bool,
-) -> Result<OwnedFd, BrokerError> {
-    let leader = found.leader(roots).ok_or(BrokerError::Refused)?;
-    let directory = leader.directory(roots);
-    let namespace = File::open(directory.join("ns/net")).map_err(|_| BrokerError::Gone)?;
-    if !leader.is_alive() {
-        return Err(BrokerError::Gone);
-    }
-    let crowded = leader.shares_host_network(roots) || leader.net_namespace.is_none_or(shared);
-    let visited = visitor.visit(&namespace, || {
-        if crowded {
-            let Some(address) = own_listener(found, roots, port)? else {
-                return Err(BrokerError::Refused);
-            };
-            return connect_first(port, [address]);
-        }
-        match connect_first(port, LOOPBACK) {
-            Err(BrokerError::Refused) => connect_first(port, local_addresses(&directory)),
-            decided => decided,
-        }
-    });
-    visited.map_err(other)?
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The address at which one of the instance's own processes listens on the port.
-fn own_listener(found: &Found, roots: &Roots, port: u16) -> Result<Option<IpAddr>, BrokerError> {
-    let mut on_port = listeners().map_err(other)?;
-    on_port.retain(|listener| listener.port == port);
-    if on_port.is_empty() {
-        return Ok(None);
+    #[test]
+    fn only_where_no_other_listens() {
+        let listener = |address: &str, inode| Listener { address: address.parse().unwrap(), port: 80, inode };
+        let all = [listener("0.0.0.0", 1), listener("::", 2), listener("10.0.0.7", 3), listener("10.0.0.8", 4)];
+        assert_eq!(choose_own(&all, &[1]), Some(LOOPBACK[0]));
+        assert_eq!(choose_own(&all, &[2, 4]), Some(LOOPBACK[1]));
+        assert_eq!(choose_own(&all, &[3]), Some("10.0.0.7".parse().unwrap()));
+        assert_eq!(choose_own(&all, &[9]), None);
+        // Reused ports: the same address twice, and a loopback that would win over all addresses.
+        assert_eq!(choose_own(&[listener("0.0.0.0", 1), listener("0.0.0.0", 2)], &[1]), None);
+        assert_eq!(choose_own(&[listener("0.0.0.0", 1), listener("127.0.0.1", 2)], &[1]), None);
     }
-    let own = inodes_of(&roots.proc, &found.pids(roots, MOST_PROCESSES));
-    match on_port.iter().find(|listener| own.contains(&listener.inode)) {
-        Some(listener) if listener.address.is_unspecified() => Ok(Some(match listener.address {
-            IpAddr::V4(_) => LOOPBACK[0],
-            IpAddr::V6(_) => LOOPBACK[1],
-        })),
-        Some(listener) => Ok(Some(listener.address)),
-        None => Err(BrokerError::Denied(format!(
-            "port {port} is held by a process that is not the instance's, in a network namespace that it shares"
-        ))),
-    }
-}
-
-/// A non-blocking connect to the first address that does not refuse at once; local addresses answer at once.
-fn connect_first(port: u16, addresses: impl IntoIterator<Item = IpAddr>) -> Result<OwnedFd, BrokerError> {
-    let mut refusal = BrokerError::Refused;
-    for address in addresses {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = match socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)) {
-            Ok(socket) => socket,
-            // A kernel or namespace without IPv6 has nothing listening there.
-            Err(Errno::AFNOSUPPORT) => continue,
-            Err(error) => return Err(other(error)),
-        };
-        match connect(&socket, &SocketAddr::new(address, port)) {
-            Ok(()) | Err(Errno::INPROGRESS) => return Ok(socket),
-            Err(error) => refusal = connect_error(&error.into()),
-        }
-        if refusal != BrokerError::Refused {
-            return Err(refusal);
-        }
-    }
-    Err(refusal)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sonde_collect::{Judgement, families, node_families};
 use sonde_expo::name::sample_names;
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_expo::{Family, Kind, Labels, Number, Writer};
 use sonde_host::{RunFailure, Slot, Totals};
 
 use crate::gate::Taken;
@@ -58,8 +58,10 @@ pub(super) fn write_instance(writer: &mut Writer<'_>, instance: &Instance, taken
         families::write_age(writer, &instance.base, now.saturating_duration_since(taken.reading.taken_at));
     }
     let placed = instance.placed();
-    let slots: Vec<&Slot> = placed.iter().filter(|p| parts.sensor(&p.name)).filter_map(|p| p.slot.as_deref()).collect();
-    write_sensors(writer, &slots, now);
+    let mut slots: Vec<&Slot> = placed.iter().filter_map(|placed| placed.slot.as_deref()).collect();
+    // Who described a family owns it, whoever else comes to bring it; the sort is stable, so names decide among equals.
+    slots.sort_by_key(|slot| slot.sensor.families().is_none());
+    write_sensors(writer, &slots, parts, now);
 }
 
 /// An instance that is stopped or gone: its state and nothing else.
@@ -86,39 +88,54 @@ struct Said {
     last_success: Option<(Duration, Duration)>,
 }
 
-fn write_sensors(writer: &mut Writer<'_>, slots: &[&Slot], now: Instant) {
+/// Writes what the wanted sensors brought. Claims are settled among all of them, so that a part has the same series as the whole.
+fn write_sensors(writer: &mut Writer<'_>, slots: &[&Slot], parts: &Parts, now: Instant) {
     let none = Labels::new(&[]);
     let mut claimed: HashMap<String, usize> = HashMap::new();
+    let mut wanted = Vec::with_capacity(slots.len());
     let mut said = Vec::with_capacity(slots.len());
     for (place, slot) in slots.iter().enumerate() {
-        let latest = slot.latest();
-        let mut series = 0;
+        let is_wanted = parts.sensor(&slot.name);
         let mut clashes = 0;
-        if let Some(fresh) = slot.fresh(now) {
-            series = fresh.collected.series;
-            for family in &fresh.collected.families {
-                let names = sample_names(&family.name, family.kind);
-                if names.iter().any(|name| claimed.get(name).is_some_and(|owner| *owner != place)) {
-                    clashes += family.samples.len() as u64;
-                    continue;
-                }
-                claimed.extend(names.into_iter().map(|name| (name, place)));
+        let fresh = slot.fresh(now);
+        let families = fresh.iter().flat_map(|fresh| fresh.collected.families.iter().zip(&fresh.collected.lines));
+        for (family, lines) in families {
+            if slots.len() > 1 && !claim(&mut claimed, family, place) {
+                clashes += lines;
+            } else if is_wanted {
                 writer.write_family(&none, family);
             }
         }
         slot.note_clashes(clashes);
-        said.push(Said {
-            totals: slot.totals(),
-            up: slot.is_up(),
-            series: series.saturating_sub(clashes),
-            clashes: slot.clashes(),
-            last_success: latest.map(|latest| {
-                let wall = latest.at_wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-                (wall, now.saturating_duration_since(latest.at))
-            }),
-        });
+        if is_wanted {
+            wanted.push(*slot);
+            said.push(say(slot, fresh.map_or(0, |fresh| fresh.collected.series - clashes), now));
+        }
     }
-    write_about_sensors(writer, slots, &said);
+    write_about_sensors(writer, &wanted, &said);
+}
+
+/// Whether all names of a family are this sensor's, or become so.
+fn claim(claimed: &mut HashMap<String, usize>, family: &Family, place: usize) -> bool {
+    let names = sample_names(&family.name, family.kind);
+    if names.iter().any(|name| claimed.get(name).is_some_and(|owner| *owner != place)) {
+        return false;
+    }
+    claimed.extend(names.into_iter().map(|name| (name, place)));
+    true
+}
+
+fn say(slot: &Slot, series: u64, now: Instant) -> Said {
+    Said {
+        totals: slot.totals(),
+        up: slot.is_up(),
+        series,
+        clashes: slot.clashes(),
+        last_success: slot.latest().map(|latest| {
+            let wall = latest.at_wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+            (wall, now.saturating_duration_since(latest.at))
+        }),
+    }
 }
 
 /// One row of the table below: name, kind, help, unit, and the value, absent where there is none.

@@ -4,6 +4,7 @@
 //! they may take to say what they want. When the agent stops, what is being answered is answered, within a deadline.
 
 mod answer;
+mod connections;
 mod exposition;
 mod json;
 mod routes;
@@ -12,26 +13,27 @@ mod tls;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use connections::Connections;
 
 use crate::keeper::stopped;
 
 pub use routes::Room;
 pub use tls::{TlsError, TlsFiles};
 
-/// Connections at once. A Prometheus keeps one a target open.
-const CONNECTIONS: usize = 4096;
-/// From a connection's opening, or the end of its last request, to the end of the next head.
+/// From the end of a request to the end of the next head: longer than a Prometheus lets a connection idle.
 const HEAD_DEADLINE: Duration = Duration::from_secs(300);
+/// From a connection's opening to its first byte.
+const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long requests in flight are waited for when the agent stops.
@@ -40,15 +42,18 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 32 << 10;
 const MOST_HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 256;
+const STREAMS: u32 = 16;
+/// Of an answer, what may wait in memory for a caller that does not read.
+const SEND_BYTES: usize = 64 << 10;
+/// A silent peer is asked this often whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Accept errors are met with a pause that doubles to this: when descriptors are out, spinning would make it worse.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` becomes true, then drains.
 pub async fn serve(listener: TcpListener, tls: Option<TlsFiles>, room: Arc<Room>, mut stop: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Connections::default());
     let graceful = GracefulShutdown::new();
-    let next_connection = AtomicU64::new(0);
     let mut pause = Duration::from_millis(1);
     loop {
         let accepted = tokio::select! {
@@ -65,28 +70,15 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsFiles>, room: Arc<Room>
             }
         };
         pause = Duration::from_millis(1);
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            room.about.connections_refused.add(1);
-            continue;
-        };
         room.about.connections.add(1);
         let _ = stream.set_nodelay(true);
-        let connection = next_connection.fetch_add(1, Ordering::Relaxed);
-        let (room, tls, watcher) = (room.clone(), tls.clone(), graceful.watcher());
+        let mut place = connections.admit(&room.about);
+        let caller = Caller { id: place.id, connections: connections.clone(), room: room.clone() };
+        let (tls, watcher) = (tls.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _permit = permit;
-            match tls {
-                None => converse(stream, connection, room, watcher).await,
-                Some(tls) => {
-                    let shaken = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await;
-                    match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                        Ok(stream) => converse(stream, connection, room, watcher).await,
-                        Err(error) => {
-                            room.about.connections_refused.add(1);
-                            tracing::debug!(%error, "a handshake failed");
-                        }
-                    }
-                }
+            tokio::select! {
+                () = begin(stream, tls, caller, watcher) => {}
+                _ = &mut place.put_out => {}
             }
         });
     }
@@ -97,32 +89,69 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsFiles>, room: Arc<Room>
     }
 }
 
-/// One connection, request by request.
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Caller {
+    id: u64,
+    connections: Arc<Connections>,
+    room: Arc<Room>,
+}
+
+/// From the first byte to the first request.
+async fn begin(stream: TcpStream, tls: Option<TlsFiles>, caller: Caller, watcher: Watcher) {
+    let Some(tls) = tls else {
+        // Whoever says nothing at all is not waited for as long as a scraper between two scrapes.
+        let first = tokio::time::timeout(FIRST_BYTE_DEADLINE, stream.peek(&mut [0])).await;
+        if matches!(first, Ok(Ok(1))) {
+            converse(stream, false, caller, watcher).await;
+        }
+        return;
+    };
+    let shaken = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await;
+    match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            converse(stream, http2, caller, watcher).await;
+        }
+        Err(error) => {
+            caller.room.about.connections_refused.add(1);
+            tracing::debug!(%error, "a handshake failed");
+        }
+    }
+}
+
+/// One connection, request by request. HTTP/2 only where TLS has agreed on it.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    connection: u64,
-    room: Arc<Room>,
-    watcher: hyper_util::server::graceful::Watcher,
+    http2: bool,
+    caller: Caller,
+    watcher: Watcher,
 ) {
     let service = service_fn(move |request| {
-        let room = room.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&room, connection, request).await) }
+        let caller = caller.clone();
+        caller.connections.heard(caller.id);
+        async move { Ok::<_, Infallible>(routes::answer(&caller.room, caller.id, request).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(MOST_HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .keep_alive_interval(Some(Duration::from_secs(60)));
-    let conversation = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = watcher.watch(conversation).await {
+    let stream = TokioIo::new(stream);
+    let ended = if http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(HEAD_BYTES as u32)
+            .max_send_buf_size(SEND_BYTES)
+            .keep_alive_interval(Some(KEEP_ALIVE));
+        watcher.watch(builder.serve_connection(stream, service)).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(MOST_HEADERS);
+        watcher.watch(builder.serve_connection(stream, service)).await
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended in an error");
     }
 }

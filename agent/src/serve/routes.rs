@@ -114,6 +114,10 @@ fn not_found() -> Answer {
     answer::sentence(StatusCode::NOT_FOUND, "there is no such thing here")
 }
 
+fn ambiguous() -> Answer {
+    answer::sentence(StatusCode::NOT_FOUND, "more than one instance is called so; ask by UUID, which /v1/instances has")
+}
+
 fn refused(why: &str) -> Answer {
     answer::sentence(StatusCode::METHOD_NOT_ALLOWED, why)
 }
@@ -169,6 +173,7 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
     };
     let answer = match room.catalogue.look_up(wanted) {
         Lookup::Unknown => return not_found(),
+        Lookup::Ambiguous => return ambiguous(),
         Lookup::Gone(gone) => {
             if let Some(misdirected) = misdirected(asking, &gone.owner) {
                 return misdirected;
@@ -244,6 +249,7 @@ fn sensors(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
             answer::json(&rows)
         }),
         Lookup::Gone(gone) => misdirected(asking, &gone.owner).unwrap_or_else(|| answer::json::<SensorRow>(&[])),
+        Lookup::Ambiguous => ambiguous(),
         Lookup::Unknown => not_found(),
     }
 }
@@ -255,9 +261,12 @@ async fn instances(room: &Room, asking: &Asking<'_>) -> Answer {
         (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
         _ => room.base_url.clone(),
     };
+    // One deadline for all of them: what is stuck costs the list once.
+    let deadline = Instant::now() + asking.wait.min(READ_DEADLINE);
     let mut rows = Vec::new();
     for instance in room.catalogue.live() {
-        let judgement = match instance.gate.read(Scraper::Anybody, floor, asking.wait, &room.threads).await {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let judgement = match instance.gate.read(Scraper::Anybody, floor, wait, &room.threads).await {
             Read::Taken(taken) => Some(taken.judgement.clone()),
             Read::Gone => Some(Judgement::gone(sonde_collect::Reason::Removed)),
             Read::NotInTime => None,
@@ -290,10 +299,12 @@ fn about(room: &Room, asking: &Asking<'_>) -> Answer {
 
 async fn refresh(room: &Room) -> Answer {
     let (done, refreshed) = oneshot::channel();
-    let asked = room.refresh.send(done).await;
-    let refreshed = tokio::time::timeout(REFRESH_DEADLINE, refreshed).await;
-    match (asked, refreshed) {
-        (Ok(()), Ok(Ok(()))) => answer::sentence(StatusCode::OK, "refreshed"),
+    let refreshing = async {
+        room.refresh.send(done).await.ok()?;
+        refreshed.await.ok()
+    };
+    match tokio::time::timeout(REFRESH_DEADLINE, refreshing).await {
+        Ok(Some(())) => answer::sentence(StatusCode::OK, "refreshed"),
         _ => answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the refresh has begun and is not done yet"),
     }
 }

@@ -110,9 +110,6 @@ fn remark(import: &str, manifest: &Manifest) -> Option<String> {
             "it imports {import}, but its manifest does not ask for it, so nodes will refuse it: add {key} under \
              [capabilities] in sensor.toml, or take the call out"
         ),
-        None if import.starts_with("wasi:") => {
-            format!("it imports {import}, which does nothing in a sensor: nodes give an empty one")
-        }
         None => format!("it imports {import}, which is not of the sensor world, so nodes will refuse it"),
     })
 }

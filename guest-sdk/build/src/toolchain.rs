@@ -1,9 +1,10 @@
 //! Finds what can compile Rust to `wasm32-unknown-unknown` on this machine.
 //!
-//! Three ways, in this order: the target that rustup has; the target fetched by rustup now; Debian's `rustc-web` family,
-//! which builds std from its source package. The third exists because rustup cannot reach its server everywhere
-//! (design §7). `rustc-web` brings no linker, so rustup's own `rust-lld`, or any `wasm-ld`, is lent
-//! to it. Nothing is installed but the target by rustup, and paths come from the tools themselves.
+//! Three ways, in this order: the target that rustup has; Debian's `rustc-web` family, which builds std from its source
+//! package; the target fetched by rustup now. What is on the machine comes before what is not, because rustup cannot
+//! reach its server everywhere (design §7) and takes a minute to say so. `rustc-web` brings no linker, so rustup's own
+//! `rust-lld`, or any `wasm-ld`, is lent to it. Nothing is installed but the target by rustup, and paths come from the
+//! tools themselves.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,10 +27,10 @@ const SYSTEM_BIN: &str = "/usr/bin";
 pub enum Way {
     /// The compiler on PATH has the target.
     Installed,
-    /// rustup fetched the target just now.
-    Fetched,
     /// Debian's packages `rustc-web`, `cargo-web` and `rust-web-src`; std is built with the sensor.
     System,
+    /// rustup fetched the target just now.
+    Fetched,
 }
 
 /// What compiles Rust to wasm.
@@ -66,7 +67,7 @@ impl fmt::Display for Toolchain {
 }
 
 impl Toolchain {
-    /// Finds the first way that works.
+    /// Finds the first way that works. May ask rustup, which may take a minute: find once, and pass it along.
     ///
     /// # Errors
     /// None does; the sentence names what to install.
@@ -75,11 +76,11 @@ impl Toolchain {
             Ok(toolchain) => return Ok(toolchain),
             Err(lack) => lack,
         };
-        let fetched = match Self::fetched() {
+        let system = match Self::system() {
             Ok(toolchain) => return Ok(toolchain),
             Err(lack) => lack,
         };
-        Self::system().map_err(|system| ToolchainError::None { lacks: format!("{installed}; {fetched}; {system}") })
+        Self::fetched().map_err(|fetched| ToolchainError::None { lacks: format!("{installed}; {system}; {fetched}") })
     }
 
     /// Which way it is.

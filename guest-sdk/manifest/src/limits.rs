@@ -79,6 +79,48 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How many limits are plain numbers: all but `wall`.
+    pub const NUMBERS: usize = 12;
+
+    /// Every limit that is a number, by the name that manifests and policies use. The one list: a field of the struct that is
+    /// missing here does not compile, so no reader, comparison or printer can forget one. `wall`, a duration, is each caller's own line.
+    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); Self::NUMBERS] {
+        let Self {
+            fuel,
+            wall: _,
+            boundary_bytes,
+            host_calls,
+            series,
+            labels,
+            label_name_bytes,
+            label_value_bytes,
+            log_bytes,
+            sockets,
+            state_bytes,
+            bytes_in,
+            bytes_out,
+        } = self;
+        [
+            ("fuel", fuel),
+            ("boundary_bytes", boundary_bytes),
+            ("host_calls", host_calls),
+            ("series", series),
+            ("labels", labels),
+            ("label_name_bytes", label_name_bytes),
+            ("label_value_bytes", label_value_bytes),
+            ("log_bytes", log_bytes),
+            ("sockets", sockets),
+            ("state_bytes", state_bytes),
+            ("bytes_in", bytes_in),
+            ("bytes_out", bytes_out),
+        ]
+    }
+
+    /// The values of [`Limits::fields_mut`].
+    pub fn fields(&self) -> [(&'static str, u64); Self::NUMBERS] {
+        self.clone().fields_mut().map(|(name, value)| (name, *value))
+    }
+
     /// About 20 ms of one core.
     pub const DEFAULT_FUEL: u64 = 20_000_000;
     /// A probe that waits longer measures nothing that a scrape could use.
@@ -139,5 +181,31 @@ impl Default for Limits {
             bytes_in: Self::DEFAULT_NETWORK_BYTES,
             bytes_out: Self::DEFAULT_NETWORK_BYTES,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_its_own_field() {
+        let mut limits = Limits::default();
+        for (at, (_, value)) in limits.fields_mut().into_iter().enumerate() {
+            *value = at as u64;
+        }
+        let shown = format!("{limits:?}");
+        for (at, (name, value)) in limits.fields().into_iter().enumerate() {
+            assert_eq!(value, at as u64);
+            assert!(shown.contains(&format!(" {name}: {at}")), "{name} is not field {at} of {shown}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_under_the_ceiling() {
+        for ((name, value), (_, most)) in Limits::default().fields().into_iter().zip(Limits::CEILING.fields()) {
+            assert!(value <= most, "{name}");
+        }
+        assert!(Limits::default().wall <= Limits::CEILING.wall);
     }
 }

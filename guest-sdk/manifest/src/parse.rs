@@ -109,26 +109,13 @@ fn class(top: &mut Section<'_>) -> Class {
 }
 
 fn limits(mut section: Section<'_>) -> Limits {
-    let (default, ceiling) = (Limits::default(), Limits::CEILING);
-    let limits = Limits {
-        fuel: section.number("fuel", default.fuel, ceiling.fuel),
-        wall: section.duration("wall", default.wall, SHORTEST_WALL, ceiling.wall),
-        boundary_bytes: section.number("boundary_bytes", default.boundary_bytes, ceiling.boundary_bytes),
-        host_calls: section.number("host_calls", default.host_calls, ceiling.host_calls),
-        series: section.number("series", default.series, ceiling.series),
-        labels: section.number("labels", default.labels, ceiling.labels),
-        label_name_bytes: section.number("label_name_bytes", default.label_name_bytes, ceiling.label_name_bytes),
-        label_value_bytes: section.number("label_value_bytes", default.label_value_bytes, ceiling.label_value_bytes),
-        log_bytes: section.number("log_bytes", default.log_bytes, ceiling.log_bytes),
-        sockets: section.number("sockets", default.sockets, ceiling.sockets),
-        state_bytes: section.number("state_bytes", default.state_bytes, ceiling.state_bytes),
-        bytes_in: section.number("bytes_in", default.bytes_in, ceiling.bytes_in),
-        bytes_out: section.number("bytes_out", default.bytes_out, ceiling.bytes_out),
-    };
-    section.finish(
-        "fuel, wall, boundary_bytes, host_calls, series, labels, label_name_bytes, label_value_bytes, log_bytes, \
-         sockets, state_bytes, bytes_in, bytes_out",
-    );
+    let (mut limits, ceiling) = (Limits::default(), Limits::CEILING);
+    for ((name, limit), (_, most)) in limits.fields_mut().into_iter().zip(ceiling.fields()) {
+        *limit = section.number(name, *limit, most);
+    }
+    limits.wall = section.duration("wall", limits.wall, SHORTEST_WALL, ceiling.wall);
+    let names = ceiling.fields().map(|(name, _)| name);
+    section.finish(&format!("wall, {}", names.join(", ")));
     limits
 }
 

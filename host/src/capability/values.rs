@@ -51,7 +51,7 @@ impl state::Host for Ctx {
 
 impl log::Host for Ctx {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-        self.call()?;
+        self.count_call()?;
         let level = match level {
             log::Level::Debug => LogLevel::Debug,
             log::Level::Info => LogLevel::Info,

@@ -1,8 +1,9 @@
 //! A sensor author's first minute: new, build, test, and it passes with no edit.
 
 use std::fs;
+use std::process::Command;
 
-use sonde_tests::{Sonde, StaticServer};
+use sonde_tests::{Server, Sonde, StaticServer, run_to_end};
 use tempfile::TempDir;
 
 #[test]
@@ -32,16 +33,22 @@ fn new_sensor_builds_and_passes_with_no_edit() {
     assert_eq!(test.code, Some(0), "{test:?}");
     assert!(test.stdout.contains("# TYPE "), "it prints the exposition: {test:?}");
     assert!(test.stdout.contains("fuel"), "it prints the headroom under each limit: {test:?}");
+
+    // Its own unit tests pass too. Building has brought all that they need, so that nothing is asked of a network; its
+    // target folder goes with the project.
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let tested = run_to_end(cargo.args(["test", "--offline"]).current_dir(&project).env("CARGO_TARGET_DIR", "target"));
+    let said = String::from_utf8_lossy(&tested.stdout);
+    assert!(said.contains("a_port_that_accepts_is_up ... ok"), "{said}");
 }
 
 #[test]
 fn sensor_test_reaches_a_real_redis_by_host_and_port() {
     let dir = TempDir::new().expect("a temporary folder can be made");
-    let redis = crate::process_groups::redis_on_loopback(dir.path());
+    let redis = Server::redis();
     let wasm = sonde_tests::sensor_path("redis.wasm");
     let wasm = wasm.to_str().expect("the target folder is text");
-    let target = format!("127.0.0.1:{}", redis.port);
-    let test = Sonde::cli_in(dir.path(), &["sensor", "test", wasm, "--target", &target]);
+    let test = Sonde::cli_in(dir.path(), &["sensor", "test", wasm, "--target", &redis.authority()]);
     assert_eq!(test.code, Some(0), "{test:?}");
     assert!(test.stdout.contains("redis_up 1"), "{test:?}");
 }

@@ -4,10 +4,13 @@
 //! (docs/ARCHITECTURE.md); the words of `sonde_tests` set the scene.
 
 mod authoring;
+mod daemon;
 mod expositions;
 mod harness;
 mod hostile;
 mod process_groups;
 mod redis_path;
 mod refusals;
+mod reloads;
 mod routes;
+mod shipped;

@@ -2,46 +2,22 @@
 //! a configuration that may be edited while Sonde runs.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sonde_tests::{Process, Sonde, eventually, unique_name};
+use sonde_tests::{Process, Server, Sonde, eventually, unique_name};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A redis-server of this machine's, on loopback.
-pub(crate) struct Redis {
-    pub(crate) port: u16,
-    pub(crate) process: Process,
-    pub(crate) pid_file: PathBuf,
-}
-
-/// Starts redis-server on a port that was free a moment ago (it cannot choose one itself); its files
-/// go to `dir`.
-pub(crate) fn redis_on_loopback(dir: &Path) -> Redis {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").port();
-    let pid_file = dir.join("redis.pid");
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--pidfile"]).arg(&pid_file);
-    command.arg("--dir").arg(dir);
-    let process = Process::start("redis-server", &mut command, &dir.join("redis.log"));
-    // redis itself writes a pid file only as a daemon.
-    fs::write(&pid_file, format!("{}\n", process.pid())).expect("the temporary folder is writable");
-    eventually("redis listening", SOON, || std::net::TcpStream::connect(("127.0.0.1", port)).map(|_| ()));
-    Redis { port, process, pid_file }
-}
-
 #[test]
 fn by_port_with_a_sensor() {
-    let dir = TempDir::new().expect("a temporary folder can be made");
-    let redis = redis_on_loopback(dir.path());
+    let redis = Server::redis();
     let name = unique_name("by-port");
     let sonde = Sonde::configure()
-        .process_group(&name, &format!("port = {}", redis.port))
-        .sensor("redis.wasm", &name, &format!("[sensor.config]\nport = \"{}\"", redis.port))
+        .process_group(&name, &format!("port = {}", redis.port()))
+        .sensor("redis.wasm", &name, &format!("[sensor.config]\nport = \"{}\"", redis.port()))
         .up();
     sonde.wait_for_instance(&name);
     sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 1.0);
@@ -49,7 +25,7 @@ fn by_port_with_a_sensor() {
     assert_eq!(exposition.value("sonde_instance_state", &[("state", "running")]), Some(1.0));
     // Some tens of milliseconds: the kernel counts a process's CPU in hundredths of a second.
     let burn = "local i = 0 while i < 20000000 do i = i + 1 end return i";
-    let port = redis.port.to_string();
+    let port = redis.port().to_string();
     let burnt = Command::new("redis-cli").args(["-p", &port, "eval", burn, "0"]).output().expect("redis-cli runs");
     assert!(burnt.status.success(), "{burnt:?}");
     sonde.wait_for_value(&name, "container_cpu_usage_seconds_total", &[], SOON, |cpu| cpu > 0.0);
@@ -57,14 +33,13 @@ fn by_port_with_a_sensor() {
 
 #[test]
 fn by_pid_file_until_it_ends() {
-    let dir = TempDir::new().expect("a temporary folder can be made");
-    let mut redis = redis_on_loopback(dir.path());
+    let mut redis = Server::redis();
     let name = unique_name("by-pid");
-    let sonde = Sonde::configure().process_group(&name, &format!("pid_file = {:?}", redis.pid_file)).up();
+    let sonde = Sonde::configure().process_group(&name, &format!("pid_file = {:?}", redis.pid_file())).up();
     sonde.wait_for_instance(&name);
     let memory: f64 = sonde.scrape(&name).all("container_memory_rss", &[]).map(|sample| sample.value).sum();
     assert!(memory > 1e6, "redis has over a megabyte");
-    assert!(redis.process.stop());
+    assert!(redis.stop());
     eventually("503", SOON, || {
         let response = sonde.get(&format!("/v1/{name}/metrics"));
         if response.status == 503 { Ok(()) } else { Err(response.status) }
@@ -127,8 +102,7 @@ fn by_cgroup() {
 
 #[test]
 fn configuration_and_sensors_may_change_while_it_runs() {
-    let dir = TempDir::new().expect("a temporary folder can be made");
-    let redis = redis_on_loopback(dir.path());
+    let redis = Server::redis();
     let name = unique_name("edited");
     let sonde = Sonde::configure().config("# nothing yet").up();
     let file = sonde.dir().join("sonde.toml");
@@ -136,14 +110,14 @@ fn configuration_and_sensors_may_change_while_it_runs() {
     assert!(sonde.instances().iter().all(|i| i["name"] != name.as_str()));
 
     // A group appears.
-    let grouped = format!("{empty}\n[[process_group]]\nname = \"{name}\"\nport = {}\n", redis.port);
+    let grouped = format!("{empty}\n[[process_group]]\nname = \"{name}\"\nport = {}\n", redis.port());
     fs::write(&file, &grouped).expect("the data folder is writable");
     sonde.wait_for_instance(&name);
 
     // A sensor appears, with its configuration.
     let sensor = format!(
         "{grouped}\n[[sensor]]\nfile = \"redis.wasm\"\nmatch = {{ name = \"{name}\" }}\n[sensor.config]\nport = \"{}\"\n",
-        redis.port
+        redis.port()
     );
     fs::copy(sonde_tests::sensor_path("redis.wasm"), sonde.sensors_dir().join("redis.wasm")).expect("it is writable");
     fs::write(&file, &sensor).expect("the data folder is writable");

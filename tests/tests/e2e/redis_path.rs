@@ -37,12 +37,26 @@ fn sonde_beside(container: &Container) -> Sonde {
     sonde
 }
 
+/// A Prometheus configuration with another `scrape_interval`.
+fn with_interval(yaml: &str, interval: &str) -> String {
+    let line = yaml.lines().find(|line| line.trim().starts_with("scrape_interval:")).expect("it has an interval");
+    let indent = &line[..line.len() - line.trim_start().len()];
+    yaml.replace(line, &format!("{indent}scrape_interval: {interval}"))
+}
+
 #[test]
 fn prometheus_sees_redis_and_its_container() {
     let redis = redis();
     let sonde = sonde_beside(&redis);
     let prometheus = Prometheus::with_file(&sonde.dir().join("prometheus.yml"));
 
+    prometheus.wait_for("redis_up", SCRAPED, |up| up == 1.0);
+
+    // So far as it stands; what follows is awaited at a rhythm that does not cost the test minutes.
+    let written = std::fs::read_to_string(sonde.dir().join("prometheus.yml")).expect("prometheus.yml is there");
+    let brisk = sonde.dir().join("brisk.yml");
+    std::fs::write(&brisk, with_interval(&written, "1s")).expect("the data folder is writable");
+    let prometheus = Prometheus::with_file(&brisk);
     prometheus.wait_for("redis_up", SCRAPED, |up| up == 1.0);
 
     // A figure of redis follows what the test does with redis.
@@ -73,6 +87,13 @@ fn prometheus_sees_redis_and_its_container() {
 fn redis_killed_inside_is_down_and_the_rest_is_there() {
     let redis = redis();
     let sonde = sonde_beside(&redis);
+    // Whoever scrapes sets the pace of the sensor.
+    let _prometheus = Prometheus::with_config(&format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+         - {{job_name: redis, metrics_path: /v1/{}/metrics, static_configs: [{{targets: ['{}']}}]}}\n",
+        redis.id(),
+        sonde.authority()
+    ));
     sonde.wait_for_value(redis.id(), "redis_up", &[], SOON, |up| up == 1.0);
 
     redis.sh("kill -9 $(pidof redis-server)");

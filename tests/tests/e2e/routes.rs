@@ -1,6 +1,6 @@
 //! The agent's routes and the commands that use them: design §5.2 and §5.3 line by line.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sonde_tests::{Container, Exposition, Request, Response, Sonde, eventually};
 
@@ -69,6 +69,87 @@ fn gzip_when_asked_and_only_then() {
         let plain = ask(&sonde, "/v1/node/metrics", "Accept-Encoding", refused);
         assert_eq!(plain.header("content-encoding"), None, "{refused}");
         assert!(!Exposition::read(&plain.text()).samples.is_empty());
+    }
+}
+
+#[test]
+fn zstd_when_asked() {
+    let sonde = Sonde::configure().up();
+    let packed = ask(&sonde, "/v1/node/metrics", "Accept-Encoding", "zstd");
+    assert_eq!(packed.header("content-encoding"), Some("zstd"));
+    assert_eq!(&packed.body[..4], b"\x28\xb5\x2f\xfd", "zstd's magic (RFC 8878)");
+    assert!(!Exposition::read(&packed.text()).samples.is_empty());
+}
+
+#[test]
+fn long_id_is_found_by_an_unambiguous_beginning() {
+    let container = Container::named("long").with_long_id().run();
+    let id = container.id();
+    let sonde = Sonde::configure().up();
+    let entry = sonde.wait_for_instance(id);
+    assert_eq!(entry["runtime_id"], id);
+    for beginning in [12, 20, 64] {
+        let exposition = sonde.scrape(&id[..beginning]);
+        assert_eq!(exposition.value("sonde_instance_state", &[("state", "running")]), Some(1.0), "{beginning} digits");
+    }
+    assert_eq!(sonde.get(&format!("/v1/{}/metrics", &id[..11])).status, 404, "11 digits are too few");
+    let other = if id.as_bytes()[12] == b'0' { '1' } else { '0' };
+    assert_eq!(sonde.get(&format!("/v1/{}{other}/metrics", &id[..12])).status, 404, "13 digits, the last one wrong");
+}
+
+#[test]
+fn frozen_container_is_served_and_says_so() {
+    let container = Container::named("frozen").run();
+    let sonde = Sonde::configure().up();
+    sonde.wait_for_instance(container.id());
+    container.freeze(true);
+    sonde.wait_for_value(container.id(), "sonde_instance_state", &[("state", "frozen")], SOON, |on| on == 1.0);
+    let exposition = sonde.scrape(container.id());
+    assert_eq!(exposition.value("sonde_instance_state_reason", &[("reason", "freezer")]), Some(1.0));
+    assert!(exposition.all("container_memory_usage_bytes", &[]).next().is_some(), "the kernel still knows");
+    container.freeze(false);
+    sonde.wait_for_value(container.id(), "sonde_instance_state", &[("state", "running")], SOON, |on| on == 1.0);
+}
+
+#[test]
+fn stopped_container_is_503_with_its_reason() {
+    let container = Container::named("stopped").run();
+    let sonde = Sonde::configure().up();
+    sonde.wait_for_instance(container.id());
+    container.kill_first_process();
+    let response = eventually("503", SOON, || {
+        let response = sonde.get(&format!("/v1/{}/metrics", container.id()));
+        if response.status == 503 { Ok(response) } else { Err(response.status) }
+    });
+    assert!(container.cgroup("memory").is_dir(), "runc keeps it until it is deleted");
+    assert_eq!(response.header("x-sonde-reason"), Some("stopped; exited"));
+    let exposition = Exposition::read(&response.text());
+    assert_eq!(exposition.value("sonde_instance_state", &[("state", "stopped")]), Some(1.0));
+    assert_eq!(exposition.all("container_memory_usage_bytes", &[]).count(), 0);
+}
+
+#[test]
+fn floor_holds_for_each_scraper_by_itself() {
+    let container = Container::named("scraped").run();
+    // So long that no busy machine gets over it between two scrapes.
+    let sonde = Sonde::configure().config("[reading]\nfloor = \"30s\"\n").up();
+    sonde.wait_for_instance(container.id());
+    let path = format!("/v1/{}/metrics", container.id());
+    let age = |response: Response| {
+        assert_eq!(response.status, 200);
+        let age = Exposition::read(&response.text()).value("sonde_reading_age_seconds", &[]);
+        age.expect("every exposition tells its reading's age")
+    };
+    // Whoever does not say that it is a scraper is one with all others: they share the reading, which only gets older.
+    let first = age(sonde.get(&path));
+    let before = Instant::now();
+    let second = age(sonde.get(&path));
+    assert!(second > first, "one reading: {first} s old, then {second} s");
+    // A connection that says so is a scraper of its own, and gets a reading of its own.
+    for _ in 0..2 {
+        let fresh = age(ask(&sonde, &path, "X-Prometheus-Scrape-Timeout-Seconds", "10"));
+        assert!(fresh < second, "a reading of {fresh} s, and that of the others was {second} s old");
+        assert!(fresh <= before.elapsed().as_secs_f64(), "it was taken after the scraper asked");
     }
 }
 

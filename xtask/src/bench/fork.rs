@@ -11,15 +11,15 @@ const FOR: Duration = Duration::from_secs(5);
 /// `USER_HZ`, which the kernel's interface fixes at 100 on every architecture that Rust knows.
 const TICK_US: f64 = 10_000.0;
 
-/// CPU time for one shell, ours for the fork and the shell's own, µs.
-pub(crate) fn cpu_us_per_shell() -> Result<f64, Error> {
+/// CPU time for one `SHELL -c 'echo 1'`, ours for the fork and the shell's own, µs.
+pub(crate) fn cpu_us_per_shell(program: &str) -> Result<f64, Error> {
     let before = cpu_ticks()?;
     let started = Instant::now();
     let mut shells = 0_u32;
     while started.elapsed() < FOR {
-        let mut shell = Command::new("sh");
+        let mut shell = Command::new(program);
         shell.args(["-c", "echo 1"]).stdin(Stdio::null());
-        shell.output().map_err(|source| Error::Start { command: "sh -c 'echo 1'".to_owned(), source })?;
+        shell.output().map_err(|source| Error::Start { command: format!("{program} -c 'echo 1'"), source })?;
         shells += 1;
     }
     Ok((cpu_ticks()? - before) * TICK_US / f64::from(shells))

@@ -5,12 +5,11 @@
 //! read, so the rate is that of encoding and HTTP; what a reading adds is measured apart.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use sonde_tests::{Exposition, Process, Request, Response, Sonde, eventually, get};
+use sonde_tests::{Exposition, Request, Response, Server, Sonde, get};
 use tempfile::TempDir;
 
 use super::wrk::{Load, load};
@@ -23,7 +22,6 @@ const CLIENT_CORE: &str = "1";
 /// One connection shows the latency, eight the rate.
 const CONNECTIONS: [u32; 2] = [1, 8];
 const GROUP: &str = "bench";
-const START: Duration = Duration::from_secs(20);
 /// How often the kernel is read at most: as often as the agent's configuration allows.
 const FLOOR: &str = "50ms";
 /// Between two scrapes that must each read the kernel: over the floor.
@@ -55,7 +53,10 @@ pub(crate) fn bench_scrape(sonde: &Path) -> Result<(), Error> {
     for (name, path) in &targets {
         write(name, &body(&sonde.get(path)))?;
     }
-    let (nginx, authority) = start_nginx(dir.path(), write)?;
+    let http = "keepalive_requests 100000000; sendfile on; tcp_nopush on;";
+    let nginx = Server::nginx(http, &format!("root {};", dir.path().display()));
+    let probe = get(&format!("http://{}/node", nginx.authority()));
+    assert_eq!(probe.status, 200, "nginx serves the file: {}", probe.text());
     pin(nginx.pid())?;
 
     println!(
@@ -64,7 +65,7 @@ pub(crate) fn bench_scrape(sonde: &Path) -> Result<(), Error> {
     );
     for (name, path) in &targets {
         let bytes = fs::metadata(dir.path().join(name)).map_or(0, |file| file.len());
-        compare(name, bytes, &format!("http://{authority}/{name}"), &sonde.url(path), core)?;
+        compare(name, bytes, &format!("http://{}/{name}", nginx.authority()), &sonde.url(path), core)?;
         parts(&sonde, name, path, core)?;
     }
     Ok(())
@@ -138,30 +139,4 @@ fn pin(pid: u32) -> Result<(), Error> {
         command: crate::workspace::shown(&command),
         status: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
-}
-
-/// nginx with one worker on a port that was free a moment ago (it cannot choose one itself).
-fn start_nginx<W>(dir: &Path, write: W) -> Result<(Process, String), Error>
-where
-    W: Fn(&str, &[u8]) -> Result<std::path::PathBuf, Error>,
-{
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = free.map_err(|source| Error::Start { command: "a listener on loopback".to_owned(), source })?;
-    let root = dir.display();
-    let config = format!(
-        "daemon off; master_process off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;\n\
-         events {{ worker_connections 64; }}\n\
-         http {{ access_log off; default_type text/plain; keepalive_requests 100000000; sendfile on; tcp_nopush on;\n\
-         client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;\n\
-         uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;\n\
-         server {{ listen {address}; root {root}; }} }}\n"
-    );
-    let config = write("nginx.conf", config.as_bytes())?;
-    let mut command = Command::new(crate::setup::find_program("nginx").unwrap_or_else(|| "nginx".into()));
-    command.arg("-c").arg(&config).arg("-e").arg(dir.join("error.log"));
-    let nginx = Process::start("nginx", &mut command, &dir.join("nginx.log"));
-    eventually("nginx listening", START, || std::net::TcpStream::connect(address).map(drop));
-    let probe = get(&format!("http://{address}/node"));
-    assert_eq!(probe.status, 200, "nginx serves the file: {}", nginx.log());
-    Ok((nginx, address.to_string()))
 }

@@ -1,0 +1,76 @@
+//! The effective configuration as the file would say it: what `sonde agent --check` prints.
+//!
+//! Defaults are filled in and paths resolved; read again, it means the same. Secrets are named by path, as everywhere.
+
+use std::time::Duration;
+
+use sonde_collect::GroupSource;
+
+use super::{Config, policy};
+use crate::matching::Match;
+
+impl Config {
+    /// What is in force, defaults filled in, as the file would say it.
+    pub fn to_toml(&self) -> String {
+        let mut root = toml::Table::new();
+        let mut listen = table([("address", text(self.listen))]);
+        if let Some(tls) = &self.tls {
+            let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+            listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
+        }
+        root.insert("listen".into(), listen.into());
+        if let Some(id) = &self.node_id {
+            root.insert("node".into(), table([("id", text(id))]).into());
+        }
+        root.insert("reading".into(), table([("floor", milliseconds(self.floor))]).into());
+        root.insert("sensors_dir".into(), text(self.sensors_dir.display()));
+        root.insert("state_dir".into(), text(self.state_dir.display()));
+        root.insert("policy".into(), policy::table_of(&self.policy).into());
+        let groups = self.process_groups.iter().map(|group| {
+            let source = match &group.source {
+                GroupSource::PidFile(path) => ("pid_file", text(path.display())),
+                GroupSource::Cgroup(path) => ("cgroup", text(path)),
+                GroupSource::Port(port) => ("port", i64::from(*port).into()),
+            };
+            table([("name", text(&group.name)), source]).into()
+        });
+        root.insert("process_group".into(), toml::Value::Array(groups.collect()));
+        let sensors = self.sensors.iter().map(|rule| {
+            let config = rule.config.iter().map(|(key, value)| (key.as_str(), text(value)));
+            let secrets = rule.secrets.iter().map(|(key, path)| (key.as_str(), text(path.display())));
+            table([
+                ("file", text(&rule.file)),
+                ("name", text(&rule.name)),
+                ("match", match_table(&rule.matching)),
+                ("config", table(config).into()),
+                ("secrets", table(secrets).into()),
+            ])
+            .into()
+        });
+        root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
+        let owners = self
+            .owners
+            .iter()
+            .map(|rule| table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into());
+        root.insert("owner".into(), toml::Value::Array(owners.collect()));
+        root.to_string()
+    }
+}
+
+pub(super) fn table<'a>(entries: impl IntoIterator<Item = (&'a str, toml::Value)>) -> toml::Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+pub(super) fn text(value: impl std::fmt::Display) -> toml::Value {
+    toml::Value::String(value.to_string())
+}
+
+pub(super) fn milliseconds(duration: Duration) -> toml::Value {
+    text(format!("{}ms", duration.as_millis()))
+}
+
+fn match_table(matching: &Match) -> toml::Value {
+    let keys =
+        [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
+    table(keys.into_iter().filter_map(|(key, glob)| Some((key, text(glob.as_ref()?))))).into()
+}

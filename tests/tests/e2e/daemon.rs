@@ -1,0 +1,199 @@
+//! The process itself: TLS between tiers, `--check`, and starts that go wrong or are cut short.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sonde_tests::{Process, Sonde, binary, eventually, run_to_end, sensor_path};
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A folder of certificates as an operator's own authority would make them.
+struct Certificates {
+    dir: TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        Self { dir: TempDir::new().expect("a temporary folder can be made") }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A key and a certificate of it, `NAME.key` and `NAME.pem`.
+    fn make(&self, name: &str, more: &[&str]) {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-days", "2", "-subj", &format!("/CN={name}"), "-keyout"]).arg(self.file(&format!("{name}.key")));
+        run_to_end(openssl.arg("-out").arg(self.file(&format!("{name}.pem"))).args(more));
+    }
+
+    fn authority(&self, name: &str) {
+        self.make(name, &[]);
+    }
+
+    fn leaf(&self, name: &str, authority: &str, names: &str) {
+        let (certificate, key) = (self.file(&format!("{authority}.pem")), self.file(&format!("{authority}.key")));
+        let names = format!("subjectAltName={names}");
+        let signed_by = ["-CA", text(&certificate), "-CAkey", text(&key)];
+        let extensions = ["-addext", &names, "-addext", "basicConstraints=critical,CA:FALSE"];
+        self.make(name, &[signed_by, extensions].concat());
+    }
+
+    /// GET with the client certificate of that name; what curl made of it.
+    fn get(&self, url: &str, client: Option<&str>) -> Output {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "10", "--noproxy", "*", "--write-out", "%{http_code}"]);
+        curl.args(["--output", "/dev/null", "--cacert"]).arg(self.file("nodes.pem")).arg(url);
+        if let Some(client) = client {
+            curl.arg("--cert").arg(self.file(&format!("{client}.pem")));
+            curl.arg("--key").arg(self.file(&format!("{client}.key")));
+        }
+        curl.output().expect("curl is installed")
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+/// `sonde ARGS` in the background.
+fn sonde(args: &[&str], log: &Path) -> Process {
+    Process::start("sonde", Command::new(binary()).args(args), log)
+}
+
+/// A signal that ends an interactive command, as Ctrl-C sends it.
+const CTRL_C: Signal = Signal::INT;
+
+/// The code that it exits with by itself, within time.
+#[track_caller]
+fn exit_code(process: &mut Process) -> Option<i32> {
+    eventually("its end", SOON, || process.ended().ok_or_else(|| "it runs on".to_owned())).code()
+}
+
+#[test]
+fn only_a_proxy_of_the_right_authority_is_served() {
+    let certificates = Certificates::new();
+    certificates.authority("nodes");
+    certificates.authority("tier");
+    certificates.authority("stranger");
+    certificates.leaf("node", "nodes", "IP:127.0.0.1");
+    certificates.leaf("proxy", "tier", "URI:sonde:role:proxy");
+    certificates.leaf("tenant", "tier", "URI:sonde:role:tenant,DNS:sonde:role:proxy");
+    certificates.leaf("nameless", "tier", "DNS:proxy.example");
+    certificates.leaf("impostor", "stranger", "URI:sonde:role:proxy");
+    let config = certificates.file("agent.toml");
+    let toml = "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\ncertificate = \"node.pem\"\nkey = \"node.key\"\nclient_ca = \"tier.pem\"\n";
+    fs::write(&config, toml).expect("the temporary folder is writable");
+    let mut agent = sonde(&["agent", "--config", text(&config)], &certificates.file("log"));
+    let base = eventually("the agent listening", SOON, || {
+        assert!(agent.ended().is_none(), "it ended at once: {}", agent.log());
+        let log = agent.log();
+        let found = log.split_once("https://").and_then(|(_, rest)| rest.split_whitespace().next());
+        found.map(|authority| format!("https://{}", authority.trim_matches('"'))).ok_or(log)
+    });
+    let url = format!("{base}/v1/node/metrics");
+
+    let served = certificates.get(&url, Some("proxy"));
+    assert_eq!(String::from_utf8_lossy(&served.stdout), "200", "{served:?}");
+    for refused in [None, Some("tenant"), Some("nameless"), Some("impostor"), Some("node")] {
+        let answer = certificates.get(&url, refused);
+        assert!(!answer.status.success(), "{refused:?} was served: {answer:?}");
+        assert_eq!(String::from_utf8_lossy(&answer.stdout), "000", "{refused:?} got an answer: {answer:?}");
+    }
+    // And whoever speaks without TLS hears nothing.
+    let plain = certificates.get(&url.replace("https://", "http://"), None);
+    assert!(!plain.status.success(), "{plain:?}");
+    let again = certificates.get(&url, Some("proxy"));
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "200", "after all that a proxy is served: {again:?}");
+    assert!(agent.stop(), "SIGTERM ends it");
+}
+
+#[test]
+fn check_prints_what_is_in_force() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let written = "[reading]\nfloor = \"250ms\"\n[[process_group]]\nname = \"cache\"\nport = 6379\n[[owner]]\naccount = \"acme\"\nmatch = { runtime = \"runc\" }\n";
+    fs::write(dir.path().join("agent.toml"), written).expect("the temporary folder is writable");
+    let check = |file: &str| Sonde::cli_in(dir.path(), &["agent", "--config", text(&dir.path().join(file)), "--check"]);
+    let first = check("agent.toml");
+    assert_eq!(first.code, Some(0), "{first:?}");
+    for said in
+        ["floor = \"250ms\"", "name = \"cache\"", "account = \"acme\"", "[policy]", "address = \"127.0.0.1:9164\""]
+    {
+        assert!(first.stdout.contains(said), "{said} is not in {}", first.stdout);
+    }
+    // What it prints is itself a configuration, and means the same.
+    fs::write(dir.path().join("effective.toml"), &first.stdout).expect("the temporary folder is writable");
+    let second = check("effective.toml");
+    assert_eq!((second.code, &second.stdout), (Some(0), &first.stdout), "{second:?}");
+}
+
+#[test]
+fn check_names_every_fault() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let faulty = "[listen]\naddress = \"0.0.0.0:9164\"\n[reading]\nfloor = \"soon\"\n[policy]\nclass = \"huge\"\ntcp = [\"9-1\"]\n\
+        [[process_group]]\nname = \"node\"\nport = 1\n[[sensor]]\nfile = \"../x.wasm\"\n";
+    fs::write(dir.path().join("agent.toml"), faulty).expect("the temporary folder is writable");
+    for args in [&["agent", "--config", "agent.toml", "--check"][..], &["agent", "--config", "agent.toml"]] {
+        let refused = Sonde::cli_in(dir.path(), args);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert_eq!(refused.stdout, "", "nothing is in force");
+        for fault in [
+            "agent.toml",
+            "listen.address",
+            "client_ca",
+            "reading.floor",
+            "policy.class",
+            "policy.tcp",
+            "\"node\"",
+            "../x.wasm",
+        ] {
+            assert!(refused.stderr.contains(fault), "{fault} is not named in {}", refused.stderr);
+        }
+    }
+    let absent = Sonde::cli_in(dir.path(), &["agent", "--config", "absent.toml", "--check"]);
+    assert_eq!(absent.code, Some(2), "{absent:?}");
+    assert!(absent.stderr.contains("absent.toml"), "{absent:?}");
+}
+
+/// Whether a process handles SIGINT by itself: bit 2 of its caught signals (proc(5)).
+fn catches_ctrl_c(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
+}
+
+#[test]
+fn ctrl_c_during_the_start_ends_it_cleanly() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let data = dir.path().join("data");
+    fs::create_dir_all(data.join("sensors")).expect("the temporary folder is writable");
+    // Compiling these is what the start takes its time for.
+    for sensor in ["redis.wasm", "nginx.wasm", "http.wasm", "relay.wasm"] {
+        fs::copy(sensor_path(sensor), data.join("sensors").join(sensor)).expect("the temporary folder is writable");
+    }
+    fs::write(data.join("sonde.toml"), "[listen]\naddress = \"127.0.0.1:0\"\n").expect("the folder is writable");
+    let mut up = sonde(&["up", "--data-dir", text(&data)], &dir.path().join("log"));
+    eventually("it catching Ctrl-C", SOON, || if catches_ctrl_c(up.pid()) { Ok(()) } else { Err("not yet") });
+    up.signal(CTRL_C);
+    assert_eq!(exit_code(&mut up), Some(0), "{}", up.log());
+    assert!(!up.log().contains("panicked"), "{}", up.log());
+}
+
+#[test]
+fn data_folder_that_cannot_be_written_to_is_said() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let data = dir.path().join("data");
+    fs::create_dir_all(data.join("endpoints.json")).expect("the temporary folder is writable");
+    fs::write(data.join("sonde.toml"), "[listen]\naddress = \"127.0.0.1:0\"\n").expect("the folder is writable");
+    let mut up = sonde(&["up", "--data-dir", text(&data)], &dir.path().join("log"));
+    assert_eq!(exit_code(&mut up), Some(1), "{}", up.log());
+    let log = up.log();
+    assert!(log.contains("sonde: endpoints.json") && log.contains("cannot be written to"), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
