@@ -69,6 +69,15 @@ impl Default for About {
     }
 }
 
+/// What is counted elsewhere, at the moment of writing.
+pub struct Now {
+    pub instances: usize,
+    pub gone: usize,
+    pub sensors: usize,
+    /// Reading threads that have ever been stuck.
+    pub stuck: u64,
+}
+
 impl About {
     pub fn answered(&self, status: u16) {
         let place = CODES.iter().position(|code| *code == status).unwrap_or(CODES.len() - 2);
@@ -82,7 +91,7 @@ impl About {
     }
 
     /// Writes the agent's own families.
-    pub fn write(&self, writer: &mut Writer<'_>, instances: usize, gone: usize, sensors: usize) {
+    pub fn write(&self, writer: &mut Writer<'_>, now: &Now) {
         let none = Labels::new(&[]);
         let version = env!("CARGO_PKG_VERSION");
         writer.family("sonde_agent_build_info", Kind::Info, "The version of the agent.", "").sample(
@@ -95,9 +104,9 @@ impl About {
         let gauges = [
             ("sonde_agent_start_time_seconds", "When the agent began, in seconds since 1970.", "seconds", started),
             ("sonde_agent_uptime_seconds", "How long the agent has run.", "seconds", up),
-            ("sonde_agent_instances", "Instances alive on the node.", "", instances as f64),
-            ("sonde_agent_instances_gone", "Instances gone that are still remembered.", "", gone as f64),
-            ("sonde_agent_sensors", "Sensors placed on instances.", "", sensors as f64),
+            ("sonde_agent_instances", "Instances alive on the node.", "", now.instances as f64),
+            ("sonde_agent_instances_gone", "Instances gone that are still remembered.", "", now.gone as f64),
+            ("sonde_agent_sensors", "Sensors placed on instances.", "", now.sensors as f64),
         ];
         for (name, help, unit, value) in gauges {
             writer.family(name, Kind::Gauge, help, unit).sample(&none, &[], Number::Float(value));
@@ -123,6 +132,12 @@ impl About {
         for (name, help, counter) in counters {
             writer.family(name, Kind::Counter, help, "").sample(&none, &[], Number::Unsigned(counter.get()));
         }
+        let help = "Reading threads that were stuck in the kernel and were replaced.";
+        writer.family("sonde_agent_readings_stuck_total", Kind::Counter, help, "").sample(
+            &none,
+            &[],
+            Number::Unsigned(now.stuck),
+        );
         let seconds = self.scrape_ns.get() as f64 / 1e9;
         writer
             .family(

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use sonde_expo::{Labels, Writer, negotiate};
 use sonde_host::{DirectBroker, Grant, Loader, MAX_SENSOR_BYTES, Policy, RunInput, RunReport, Sensor};
+use sonde_manifest::Limits;
 
 use crate::failure::{Failure, print};
 use crate::table::table;
@@ -116,26 +117,42 @@ fn target(given: Option<&str>) -> Result<DirectBroker, Failure> {
 
 /// A limit's name, what the run used of it, and the limit.
 fn headroom(grant: &Grant, report: &RunReport) -> Vec<(&'static str, u64, u64, &'static str)> {
-    let (usage, limits) = (&report.usage, &grant.limits);
+    let usage = &report.usage;
+    // Taken apart, so that a limit without a row does not compile.
+    let Limits {
+        fuel,
+        wall,
+        boundary_bytes,
+        host_calls,
+        series,
+        labels,
+        label_name_bytes,
+        label_value_bytes,
+        log_bytes,
+        sockets,
+        state_bytes,
+        bytes_in,
+        bytes_out,
+    } = grant.limits.clone();
     let collected = report.result.as_ref().ok();
-    let series = collected.map_or(0, |collected| collected.series);
+    let returned = collected.map_or(0, |collected| collected.series);
     let extent = collected.map(|collected| collected.extent).unwrap_or_default();
     let state = report.state.as_ref().map_or(0, Vec::len);
     vec![
-        ("fuel", usage.fuel, limits.fuel, ""),
-        ("wall", usage.wall.as_micros() as u64, limits.wall.as_micros() as u64, "µs"),
+        ("fuel", usage.fuel, fuel, ""),
+        ("wall", usage.wall.as_micros() as u64, wall.as_micros() as u64, "µs"),
         ("memory", usage.memory_peak_bytes as u64, grant.memory_bytes, "bytes"),
-        ("boundary", extent.boundary_bytes, limits.boundary_bytes, "bytes"),
-        ("host_calls", usage.host_calls, limits.host_calls, ""),
-        ("series", series, limits.series, ""),
-        ("labels", extent.labels, limits.labels, ""),
-        ("label_name", extent.label_name_bytes, limits.label_name_bytes, "bytes"),
-        ("label_value", extent.label_value_bytes, limits.label_value_bytes, "bytes"),
-        ("log", usage.log_bytes, limits.log_bytes, "bytes"),
-        ("sockets", usage.sockets, limits.sockets, ""),
-        ("state", state as u64, limits.state_bytes, "bytes"),
-        ("bytes_in", usage.bytes_in, limits.bytes_in, "bytes"),
-        ("bytes_out", usage.bytes_out, limits.bytes_out, "bytes"),
+        ("boundary", extent.boundary_bytes, boundary_bytes, "bytes"),
+        ("host_calls", usage.host_calls, host_calls, ""),
+        ("series", returned, series, ""),
+        ("labels", extent.labels, labels, ""),
+        ("label_name", extent.label_name_bytes, label_name_bytes, "bytes"),
+        ("label_value", extent.label_value_bytes, label_value_bytes, "bytes"),
+        ("log", usage.log_bytes, log_bytes, "bytes"),
+        ("sockets", usage.sockets, sockets, ""),
+        ("state", state as u64, state_bytes, "bytes"),
+        ("bytes_in", usage.bytes_in, bytes_in, "bytes"),
+        ("bytes_out", usage.bytes_out, bytes_out, "bytes"),
     ]
 }
 

@@ -278,3 +278,33 @@ impl Drop for Running {
         self.ticker.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than the clock lingers, on a busy machine.
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what} not within {SOON:?}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_clock_sleeps_wakes_and_ends() {
+        let engines = Engines::new().unwrap();
+        let ticker = Arc::downgrade(&engines.ticker);
+        let is_parked = || ticker.upgrade().is_some_and(|ticker| ticker.parked.load(Ordering::SeqCst));
+        until("asleep", is_parked);
+        let running = engines.running();
+        until("awake", || !is_parked());
+        drop(running);
+        until("asleep again", is_parked);
+        drop(engines);
+        until("ended", || ticker.strong_count() == 0);
+    }
+}

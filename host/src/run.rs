@@ -7,6 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -159,6 +160,7 @@ fn report(store: &mut Store<Ctx>, cpu: Duration, result: Result<Collected, RunFa
             | RunFailure::Boundary { .. }
             | RunFailure::HostCalls { .. })
     );
+    let receiving = ctx.meter.receiving.take().map_or(0, |received| received.load(Ordering::Relaxed));
     RunReport {
         usage: Usage {
             fuel: if trapped { limits.fuel } else { limits.fuel - fuel_left },
@@ -167,7 +169,7 @@ fn report(store: &mut Store<Ctx>, cpu: Duration, result: Result<Collected, RunFa
             memory_peak_bytes: ctx.memory.peak_bytes(),
             host_calls: limits.host_calls - ctx.meter.calls,
             sockets: limits.sockets - ctx.meter.sockets,
-            bytes_in: limits.bytes_in - ctx.meter.bytes_in,
+            bytes_in: limits.bytes_in - ctx.meter.bytes_in + receiving,
             bytes_out: limits.bytes_out - ctx.meter.bytes_out,
             log_bytes: limits.log_bytes - ctx.meter.log_bytes as u64,
         },

@@ -212,6 +212,12 @@ impl Sonde {
     #[track_caller]
     pub fn wait_for_instance(&self, name: &str) -> Value {
         self.refresh();
+        self.wait_to_notice(name)
+    }
+
+    /// Waits until an instance of that name is listed in a state that is not `gone`, without asking Sonde to look.
+    #[track_caller]
+    pub fn wait_to_notice(&self, name: &str) -> Value {
         eventually(&format!("{name} listed"), NOTICE, || {
             let instances = self.instances();
             let found = instances.iter().find(|i| i["name"] == name && i["state"] != "gone");

@@ -19,7 +19,7 @@ fn batch(sonde: &Sonde, rootfs: &std::sync::Arc<Rootfs>) {
         (0..BATCH).map(|n| Container::named(&format!("churn{n}")).rootfs(rootfs).run()).collect();
     let ids: Vec<String> = living.iter().map(|container| container.id().to_owned()).collect();
     for id in &ids {
-        sonde.wait_for_instance(id);
+        sonde.wait_to_notice(id);
         let used = sonde.scrape(id);
         assert!(used.all("container_memory_usage_bytes", &[]).next().is_some(), "{id} has no memory");
     }

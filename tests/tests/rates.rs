@@ -21,8 +21,8 @@ const OLDEST_SECONDS: f64 = 1.0;
 /// The scheduler learns a scraper's rhythm from its first scrapes.
 const LEARNING_SCRAPES: usize = 3;
 const RHYTHMS_SECONDS: [u64; 2] = [5, 7];
-/// Enough for eight rates at the slower rhythm.
-const SAMPLES: usize = 9;
+/// Enough for six rates at the slower rhythm, and eight at the other.
+const SAMPLES: usize = 7;
 /// The burner's CPU, as Prometheus stores it.
 const CPU: &str = "container_cpu_usage_seconds_total{cpu=\"total\"}";
 const LONG_ENOUGH: Duration = Duration::from_secs(120);

@@ -149,7 +149,9 @@ fn connect_socket(root: &Dir, path: &str) -> Result<UnixStream, BrokerError> {
         Ok(()) => Ok(UnixStream::from(socket)),
         // A Unix socket whose backlog is full answers at once that it would block.
         Err(Errno::AGAIN) => Err(BrokerError::Timeout),
-        Err(Errno::ACCESS | Errno::PERM) => Err(BrokerError::Denied("the instance's user may not connect to the socket".into())),
+        Err(Errno::ACCESS | Errno::PERM) => {
+            Err(BrokerError::Denied("the instance's user may not connect to the socket".into()))
+        }
         Err(code) => Err(errno(code)),
     }
 }

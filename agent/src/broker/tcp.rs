@@ -1,7 +1,7 @@
 //! TCP to a port inside an instance's network namespace.
 //!
-//! A blocking thread finds out where the instance is; the namespace thread enters and makes sockets, no more; the run itself
-//! connects them, for a socket belongs to the namespace it was made in, wherever it is used after. Only local addresses are tried:
+//! A blocking thread finds out where the instance is; the namespace thread enters and makes sockets or lists listeners, no
+//! more; the run itself connects, for a socket belongs to the namespace it was made in, wherever it is used after. Only local addresses are tried:
 //! loopback first, because that is where a server that nobody published listens.
 //! Where the namespace is the host's, or shared with another owner, a port counts as the instance's only if
 //! its listening socket is held by one of the instance's processes, and only the address it listens on is tried.
@@ -34,14 +34,8 @@ const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6A
 /// Where an instance is to be reached.
 struct Way {
     namespace: File,
-    reach: Reach,
-}
-
-enum Reach {
-    /// The namespace is its own; these addresses are local there, beside loopback.
-    Alone(Vec<IpAddr>),
-    /// Others are in the namespace as well; these sockets, sorted, are its own.
-    Among(Vec<u64>),
+    /// Addresses that are local there, beside loopback; `None` where others are in the namespace as well.
+    alone: Option<Vec<IpAddr>>,
 }
 
 /// Sockets not yet connected, and where to.
@@ -56,32 +50,54 @@ impl InstanceBroker {
     async fn reach(&self, port: u16, deadline: Instant) -> Result<TcpStream, BrokerError> {
         let (found, room, owner) = (self.found.clone(), self.room.clone(), self.owner.clone());
         let way = self.looking(deadline, move || look(&found, &room.roots, &room.owners, &owner)).await??;
-        let way = Arc::new(way);
-        let Reach::Alone(local) = &way.reach else {
-            let prepared = self.prepare(&way, move |way| own_address(way, port).map(|address| vec![address])).await?;
-            return connect_first(port, prepared).await;
+        let namespace = Arc::new(way.namespace);
+        let Some(local) = way.alone else {
+            let address = self.own_address(&namespace, port, deadline).await?;
+            return self.connect(&namespace, vec![address], port).await;
         };
-        let prepared = self.prepare(&way, |_| Ok(LOOPBACK.to_vec())).await?;
-        match connect_first(port, prepared).await {
-            Err(BrokerError::Refused) if !local.is_empty() => {
-                let local = local.clone();
-                let prepared = self.prepare(&way, |_| Ok(local)).await?;
-                connect_first(port, prepared).await
-            }
+        match self.connect(&namespace, LOOPBACK.to_vec(), port).await {
+            Err(BrokerError::Refused) if !local.is_empty() => self.connect(&namespace, local, port).await,
             decided => decided,
         }
     }
 
-    /// Sockets made in the instance's namespace, for the addresses that are chosen there.
-    async fn prepare(
+    /// The address at which one of the instance's own processes listens on the port. First who listens, then whose that is: the
+    /// other way round, a server that began in between would pass for somebody else's.
+    async fn own_address(&self, namespace: &Arc<File>, port: u16, deadline: Instant) -> Result<IpAddr, BrokerError> {
+        let mut on_port = self.inside(namespace, listeners).await?.map_err(other)?;
+        on_port.retain(|listener| listener.port == port);
+        if on_port.is_empty() {
+            return Err(BrokerError::Refused);
+        }
+        let (found, roots) = (self.found.clone(), self.room.roots.clone());
+        let list = move || inodes_of(&roots.proc, &found.pids(&roots, MOST_PROCESSES));
+        let own = self.looking(deadline, list).await?;
+        choose_own(&on_port, &own).ok_or_else(|| {
+            BrokerError::Denied(format!(
+                "port {port} is held by a process that is not the instance's, in a network namespace that it shares"
+            ))
+        })
+    }
+
+    /// Connects to the first of the addresses, in the namespace, that does not refuse.
+    async fn connect(
         &self,
-        way: &Arc<Way>,
-        choose: impl FnOnce(&Way) -> Result<Vec<IpAddr>, BrokerError> + Send + 'static,
-    ) -> Result<Prepared, BrokerError> {
-        let way = way.clone();
-        let thread = &self.room.namespace_thread;
-        let visited = thread.run(move |visitor| visitor.visit(&way.namespace, || sockets(choose(&way)?)));
-        visited.await?.map_err(other)?
+        namespace: &Arc<File>,
+        addresses: Vec<IpAddr>,
+        port: u16,
+    ) -> Result<TcpStream, BrokerError> {
+        let prepared = self.inside(namespace, || sockets(addresses)).await??;
+        connect_first(port, prepared).await
+    }
+
+    /// Runs `work` in the namespace; it must not block.
+    async fn inside<T: Send + 'static>(
+        &self,
+        namespace: &Arc<File>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let namespace = namespace.clone();
+        self.room.namespace_thread.run(move |visitor| visitor.visit(&namespace, work)).await?.map_err(other)
     }
 }
 
@@ -94,30 +110,11 @@ fn look(found: &Arc<Found>, roots: &Roots, owners: &Owners, owner: &str) -> Resu
     let inode = namespace.metadata().map_err(other)?.ino();
     let among = inode_of_namespace(&roots.proc.join("self"), "net").is_none_or(|host| host == inode)
         || owners.shared(inode, owner);
-    let reach = if among {
-        Reach::Among(inodes_of(&roots.proc, &found.pids(roots, MOST_PROCESSES)))
-    } else {
-        Reach::Alone(local_addresses(&directory))
-    };
+    let alone = (!among).then(|| local_addresses(&directory));
     if !leader.is_alive() {
         return Err(BrokerError::Gone);
     }
-    Ok(Way { namespace, reach })
-}
-
-/// In the namespace: the address at which one of the instance's own processes listens on the port.
-fn own_address(way: &Way, port: u16) -> Result<IpAddr, BrokerError> {
-    let mut on_port = listeners().map_err(other)?;
-    on_port.retain(|listener| listener.port == port);
-    if on_port.is_empty() {
-        return Err(BrokerError::Refused);
-    }
-    let Reach::Among(own) = &way.reach else { unreachable!("only a shared namespace is looked through") };
-    choose_own(&on_port, own).ok_or_else(|| {
-        BrokerError::Denied(format!(
-            "port {port} is held by a process that is not the instance's, in a network namespace that it shares"
-        ))
-    })
+    Ok(Way { namespace, alone })
 }
 
 /// An address where whoever connects can only meet a socket of the instance's own: with `SO_REUSEPORT` another's can

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::answer::{self, Answer};
 use super::exposition::{self, Parts};
 use super::json::{InstanceRow, SensorRow};
-use crate::about::About;
+use crate::about::{About, Now};
 use crate::config::Config;
 use crate::floor::Scraper;
 use crate::gate::{Answer as Read, READ_DEADLINE};
@@ -292,9 +292,10 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
 }
 
 fn about(room: &Room, asking: &Asking<'_>) -> Answer {
-    let (live, gone) = room.catalogue.count();
+    let (instances, gone) = room.catalogue.count();
     let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
-    expose(room, asking, StatusCode::OK, |writer| room.about.write(writer, live, gone, sensors))
+    let now = Now { instances, gone, sensors, stuck: room.threads.stuck_ever() };
+    expose(room, asking, StatusCode::OK, |writer| room.about.write(writer, &now))
 }
 
 async fn refresh(room: &Room) -> Answer {

@@ -18,6 +18,8 @@ use crate::ctx::{Ctx, within};
 
 use files::{FileError, Metadata};
 
+/// What opening a file costs the node, in ordinary host calls: a thread with other credentials, a path resolved.
+const OPEN_WORTH: u64 = 50;
 /// The most that one read gives.
 const READ_BYTES: u32 = 64 << 10;
 /// Reads that may be under way, or stuck, at once: far less than tokio's blocking threads.
@@ -120,7 +122,7 @@ async fn blocking<T: Send + 'static>(
 
 impl files::Host for Ctx {
     async fn read(&mut self, path: String, offset: u64, max: u32) -> wasmtime::Result<Result<Vec<u8>, FileError>> {
-        self.call()?;
+        self.call_worth(OPEN_WORTH)?;
         let wanted = u64::from(max.min(READ_BYTES)).min(self.meter.bytes_in) as usize;
         if wanted == 0 && max > 0 {
             let limit = self.grant.limits.bytes_in;
@@ -145,7 +147,7 @@ impl files::Host for Ctx {
     }
 
     async fn stat(&mut self, path: String) -> wasmtime::Result<Result<Metadata, FileError>> {
-        self.call()?;
+        self.call_worth(OPEN_WORTH)?;
         let deadline = self.deadline;
         let file = match self.open(&path, deadline).await {
             Ok(file) => file,

@@ -72,11 +72,18 @@ impl From<StreamError> for HttpError {
 fn hyper_error(error: &hyper::Error) -> HttpError {
     if error.is_parse() {
         HttpError::Protocol(error.to_string())
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || broke_off(error) {
         HttpError::Closed
     } else {
         HttpError::Other(error.to_string())
     }
+}
+
+/// Whether the peer went away in the middle of a body: hyper has no word of its own for it.
+fn broke_off(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe))
 }
 
 /// The value of `Host`: a name or address with or without a port, never with a user.
@@ -298,12 +305,12 @@ impl http::Host for Ctx {
             return Ok(Err(HttpError::Denied(not_granted(&format!("HTTP to port {}", request.port)))));
         }
         let deadline = self.until(request.timeout_milliseconds);
-        let allowance = Allowance {
-            limit_bytes: self.grant.limits.bytes_in,
-            left_bytes: self.meter.bytes_in,
-            received: Arc::default(),
-        };
+        let received = Arc::<AtomicU64>::default();
+        self.meter.receiving = Some(received.clone());
+        let allowance =
+            Allowance { limit_bytes: self.grant.limits.bytes_in, left_bytes: self.meter.bytes_in, received };
         let exchanged = within(deadline, self.exchange(request, &allowance, deadline)).await;
+        self.meter.receiving = None;
         self.meter.bytes_in = self.meter.bytes_in.saturating_sub(allowance.received.load(Ordering::Relaxed));
         Ok(exchanged.unwrap_or(Err(HttpError::Timeout)))
     }

@@ -72,6 +72,11 @@ fn judged(
             Some(format!("the family name {name:?} is reserved"))
         } else if let Some(label) = family.label_names.iter().find(|label| reserved.holds_label(label)) {
             Some(format!("{}: {label:?} is a reserved label name", family.name))
+        } else if family.kind == Kind::StateSet && reserved.holds_label(&family.name) {
+            Some(format!(
+                "{:?}: a state set's name is the label of its states, and this label is reserved",
+                family.name
+            ))
         } else if let Some(name) = names.iter().find(|name| taken.contains(*name)) {
             Some(format!("two of its families use the name {name:?}"))
         } else {

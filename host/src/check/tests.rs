@@ -1,4 +1,6 @@
 //! Each refusal of the check, and what is left out instead.
+//!
+//! The tables are the contract: what fails every sensor's run, what costs a relayed family only, and with how many lines it is counted.
 
 use super::*;
 

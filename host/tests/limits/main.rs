@@ -9,16 +9,20 @@ mod refusals;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use sonde_expo::model::{Number, Value};
 use sonde_host::{Collected, Grant, LOG_LINE_BYTES, Loader, Policy, Reserved, RunInput, RunReport, Sensor};
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 
 use peer::Peer;
 
 /// Enough for whatever is not about fuel.
 const MUCH_FUEL: u64 = 2_000_000_000;
+/// Longer than any of these tests takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a guest to get where it waits, short enough to wait for.
 const SHORT_WALL: Duration = Duration::from_millis(200);
 
@@ -30,14 +34,15 @@ fn component(file: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask sensors` builds it", path.display()))
 }
 
-/// The guest, compiled once for all tests.
-async fn over() -> Arc<Sensor> {
-    static OVER: OnceCell<Arc<Sensor>> = OnceCell::const_new();
+/// The sandbox of all tests and the guest in it, compiled once.
+async fn sandbox() -> &'static (Loader, Arc<Sensor>) {
+    static SANDBOX: OnceCell<(Loader, Arc<Sensor>)> = OnceCell::const_new();
     let load = || async {
         let loader = Loader::new(Reserved::default()).expect("the sandbox can be set up");
-        loader.load(component("over.wasm")).await.expect("the host takes it")
+        let over = loader.load(component("over.wasm")).await.expect("the host takes it");
+        (loader, over)
     };
-    OVER.get_or_init(load).await.clone()
+    SANDBOX.get_or_init(load).await
 }
 
 /// One run that does `what`, under limits as `limit` leaves them.
@@ -58,7 +63,7 @@ impl Attempt {
     }
 
     async fn under(self, limit: impl FnOnce(&mut Grant)) -> RunReport {
-        let sensor = over().await;
+        let (_, sensor) = sandbox().await;
         let given = [("what", self.what.to_owned()), ("amount", self.amount.to_string())];
         let given: BTreeMap<String, String> = given.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let asked = sensor.manifest.resolve(&given).expect("the guest declares both keys");
@@ -295,6 +300,11 @@ async fn http_that_breaks_off_is_counted_too() {
     let report = attempt("fetch", 1_000).with(Peer::answers(&half)).run().await;
     assert_eq!(failed(&report).0, "protocol");
     assert_eq!(report.usage.bytes_in, half.len() as u64);
+
+    let peer = Peer::Stalls(half.clone().into_bytes());
+    let report = attempt("fetch", 1_000).with(peer).under(|grant| grant.limits.wall = SHORT_WALL).await;
+    assert!(["deadline", "timeout"].contains(&failed(&report).0), "{:?}", report.result);
+    assert_eq!(report.usage.bytes_in, half.len() as u64, "told though it was cut off");
 }
 
 #[tokio::test]
@@ -322,4 +332,56 @@ async fn nothing_of_a_run_is_left_for_the_next() {
     assert!(attempt("grow", 0).run().await.result.is_err());
     let report = attempt("nothing", 0).run().await;
     assert!(report.usage.memory_peak_bytes < 2 << 20, "{:?}", report.usage);
+}
+
+/// Guests that mean harm, and why each is stopped.
+const HOSTILE: [(&str, &str); 5] = [
+    ("spin.wasm", "fuel"),
+    ("grow.wasm", "memory"),
+    ("trap.wasm", "trap"),
+    ("garbage.wasm", "output"),
+    ("flood.wasm", "boundary"),
+];
+
+#[tokio::test]
+async fn guests_that_mean_harm() {
+    let (loader, _) = sandbox().await;
+    for (file, reason) in HOSTILE {
+        let sensor = loader.load(component(file)).await.expect("harm shows only when it runs");
+        let asked = sensor.manifest.resolve(&BTreeMap::new()).expect("it needs no configuration");
+        let grant = Grant::decide(&sensor.manifest, asked, &Policy::default()).expect("the policy allows it");
+        let input = RunInput { grant: Arc::new(grant), broker: Arc::new(Peer::Absent), state: Arc::from([]) };
+        assert_eq!(failed(&sensor.run(input).await).0, reason, "{file}");
+    }
+}
+
+/// As many as an engine has places for runs.
+const FULL_HOUSE: usize = 256;
+
+#[tokio::test]
+async fn a_full_house_keeps_no_sensor_from_being_loaded() {
+    // A sandbox of its own: its places are none of the other tests'.
+    let loader = Loader::new(Reserved::default()).unwrap();
+    let sensor = loader.load(component("over.wasm")).await.unwrap();
+    let given = BTreeMap::from([("what".to_owned(), "wait".to_owned())]);
+    let asked = sensor.manifest.resolve(&given).unwrap();
+    let mut grant = Grant::decide(&sensor.manifest, asked, &Policy::default()).unwrap();
+    grant.limits.wall = SOON;
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let mut runs = JoinSet::new();
+    for _ in 0..FULL_HOUSE {
+        let broker = Arc::new(Peer::Tarpit(waiting.clone()));
+        let input = RunInput { grant: Arc::new(grant.clone()), broker, state: Arc::from([]) };
+        let sensor = sensor.clone();
+        runs.spawn(async move { sensor.run(input).await.result.map(drop) });
+    }
+    let deadline = Instant::now() + SOON;
+    while waiting.load(Ordering::SeqCst) < FULL_HOUSE {
+        assert!(Instant::now() < deadline, "only {waiting:?} of {FULL_HOUSE} wait");
+        if let Some(ended) = runs.try_join_next() {
+            panic!("a run did not find its place: {ended:?}");
+        }
+        tokio::task::yield_now().await;
+    }
+    loader.load(component("redis.wasm")).await.expect("describing has places of its own");
 }

@@ -1,9 +1,13 @@
 //! A broker by script: whoever the sensor connects to is here, on the loopback, and does one thing.
+//!
+//! Each connection is a real socket with a thread at its other end, so that the host's own reading and writing is what is tested. Whatever is
+//! not a TCP connection is refused.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -16,10 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Peer {
     /// Refuses it.
     Absent,
+    /// Never finishes connecting; counts who waits.
+    Tarpit(Arc<AtomicUsize>),
     /// Takes it, reads nothing and says nothing.
     Silent,
     /// Says this, and that is all.
     Speaks(Vec<u8>),
+    /// Reads a request's head, says this, and then no more.
+    Stalls(Vec<u8>),
     /// Reads a request's head, says this, and closes its side.
     Answers(Vec<u8>, mpsc::Sender<Vec<u8>>, Received),
 }
@@ -58,13 +66,15 @@ impl Peer {
         let stream = TcpStream::connect(listener.local_addr()?)?;
         stream.set_nonblocking(true)?;
         let (mut peer, _) = listener.accept()?;
+        let unread = || mpsc::channel().0;
         let (said, asked) = match self {
-            Self::Absent => return Err(std::io::ErrorKind::ConnectionRefused.into()),
+            Self::Absent | Self::Tarpit(_) => return Err(std::io::ErrorKind::ConnectionRefused.into()),
             Self::Silent => (Vec::new(), None),
             Self::Speaks(said) => (said.clone(), None),
+            Self::Stalls(said) => (said.clone(), Some(unread())),
             Self::Answers(said, asked, _) => (said.clone(), Some(asked.clone())),
         };
-        let silent = matches!(self, Self::Silent);
+        let stays = matches!(self, Self::Silent | Self::Stalls(_));
         std::thread::spawn(move || {
             if let Some(asked) = asked {
                 // Nobody may want to know.
@@ -72,7 +82,7 @@ impl Peer {
             }
             // The sensor may have gone away with its limit.
             let _ = peer.write_all(&said);
-            if !silent {
+            if !stays {
                 let _ = peer.shutdown(Shutdown::Write);
             }
             // Open until the sensor closes: what it sends must not be answered by a reset.
@@ -97,10 +107,14 @@ fn request(peer: &mut TcpStream) -> Vec<u8> {
 impl Broker for Peer {
     fn connect_tcp(&self, _: u16, _: Instant) -> BrokerFuture<'_, TcpStream> {
         Box::pin(async {
-            if matches!(self, Self::Absent) {
-                return Err(BrokerError::Refused);
+            match self {
+                Self::Absent => Err(BrokerError::Refused),
+                Self::Tarpit(waiting) => {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending().await
+                }
+                _ => self.accept().map_err(|error| BrokerError::Other(error.to_string())),
             }
-            self.accept().map_err(|error| BrokerError::Other(error.to_string()))
         })
     }
     fn connect_unix<'a>(&'a self, _: &'a str, _: Instant) -> BrokerFuture<'a, UnixStream> {

@@ -1,4 +1,6 @@
 //! What is no sensor, or not one that may run here: refused before it is compiled where that can be seen, with a sentence that names the fault.
+//!
+//! Whole files are made from the guest `over` or from text; nothing here is a fixture whose making is forgotten.
 
 use sonde_host::{LoadError, Loader, MAX_SENSOR_BYTES, PrecheckError, Reserved, precheck};
 use sonde_manifest::embed;

@@ -112,7 +112,7 @@ fn configuration_and_sensors_may_change_while_it_runs() {
     // A group appears.
     let grouped = format!("{empty}\n[[process_group]]\nname = \"{name}\"\nport = {}\n", redis.port());
     fs::write(&file, &grouped).expect("the data folder is writable");
-    sonde.wait_for_instance(&name);
+    sonde.wait_to_notice(&name);
 
     // A sensor appears, with its configuration.
     let sensor = format!(

@@ -246,6 +246,16 @@ fn refresh_finds_what_was_born() {
 }
 
 #[test]
+fn birth_is_noticed_by_itself() {
+    let sonde = Sonde::configure().up();
+    let container = Container::named("born").run();
+    let born = Instant::now();
+    sonde.wait_to_notice(container.id());
+    // About a second is the promise; the rest is for a busy machine.
+    assert!(born.elapsed() < Duration::from_secs(4), "noticed after {:?}", born.elapsed());
+}
+
+#[test]
 fn commands_find_it_by_its_data_folder() {
     let container = Container::named("asked").run();
     let sonde = Sonde::configure().up();
