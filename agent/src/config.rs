@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sonde_collect::{GroupSource, ProcessGroup};
+use sonde_collect::{GroupSource, ProcessGroup, Runtime};
 use sonde_host::Policy;
 
 use crate::matching::Match;
@@ -217,11 +217,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         state_dir: folder.join(raw.state_dir.unwrap_or_else(|| "state".into())),
         process_groups: process_groups(raw.process_groups, folder, faults),
         sensors: raw.sensors.into_iter().filter_map(|sensor| sensor_rule(sensor, folder, faults)).collect(),
-        owners: raw
-            .owners
-            .into_iter()
-            .map(|owner| OwnerRule { account: owner.account, matching: matching(owner.matching) })
-            .collect(),
+        owners: raw.owners.into_iter().filter_map(|owner| owner_rule(owner, faults)).collect(),
     }
 }
 
@@ -303,10 +299,30 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
         }
     }
     let secrets = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
-    Some(SensorRule { name, file: raw.file, matching: matching(raw.matching), config, secrets })
+    let matching = matching(&format!("sensor {name:?}"), raw.matching, faults);
+    Some(SensorRule { name, file: raw.file, matching, config, secrets })
 }
 
-fn matching(raw: RawMatch) -> Match {
+/// An owner is never decided by what a tenant may set, and an image's name can be such a thing (an annotation of the bundle).
+fn owner_rule(raw: RawOwner, faults: &mut Vec<String>) -> Option<OwnerRule> {
+    let account = raw.account;
+    if !is_plain_name(&account) {
+        faults.push(format!("owner.account is {account:?}: 1 to 63 of a-z A-Z 0-9 . _ - are allowed"));
+        return None;
+    }
+    if raw.matching.image.is_some() {
+        faults.push(format!("owner {account:?}: match.image cannot decide an owner; name, runtime and id can"));
+        return None;
+    }
+    let matching = matching(&format!("owner {account:?}"), raw.matching, faults);
+    Some(OwnerRule { account, matching })
+}
+
+fn matching(whose: &str, raw: RawMatch, faults: &mut Vec<String>) -> Match {
+    let known = Runtime::ALL.map(Runtime::as_str);
+    if let Some(runtime) = raw.runtime.as_deref().filter(|runtime| !runtime.contains('*') && !known.contains(runtime)) {
+        faults.push(format!("{whose}: match.runtime is {runtime:?}: one of {} is allowed", known.join(", ")));
+    }
     Match { name: raw.name, runtime: raw.runtime, id: raw.id, image: raw.image }
 }
 
@@ -345,6 +361,14 @@ mod tests {
         for named in ["reading.floor", "policy.class", "policy.tcp", "\"node\"", "../x.wasm"] {
             assert!(error.contains(named), "{named} is not in: {error}");
         }
+    }
+
+    #[test]
+    fn an_image_decides_no_owner_and_a_runtime_is_a_known_one() {
+        let error = parse("[[owner]]\naccount = \"acme\"\nmatch = { image = \"acme/*\" }").unwrap_err();
+        assert!(error.contains("cannot decide an owner"), "{error}");
+        let error = parse("[[sensor]]\nfile = \"x.wasm\"\nmatch = { runtime = \"dokcer\" }").unwrap_err();
+        assert!(error.contains("dokcer") && error.contains("docker, containerd"), "{error}");
     }
 
     #[test]

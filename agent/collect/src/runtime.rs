@@ -34,7 +34,21 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// The word used in JSON, series and ids.
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::Docker,
+        Self::Containerd,
+        Self::Crio,
+        Self::Podman,
+        Self::Nspawn,
+        Self::Libvirt,
+        Self::Lxc,
+        Self::Nomad,
+        Self::Runc,
+        Self::ProcessGroup,
+    ];
+
+    /// As configurations, labels and JSON spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
