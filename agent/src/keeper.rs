@@ -4,27 +4,23 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason};
-use sonde_expo::name::sample_names;
-use sonde_host::{Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot, TargetId};
+use sonde_host::TargetId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::broker::{BrokerRoom, InstanceBroker};
-use crate::config::{Config, ConfigError, OPERATOR, SensorRule};
+use crate::broker::BrokerRoom;
+use crate::config::{Config, ConfigError, OPERATOR};
 use crate::finder::{Finder, Finding};
-use crate::instance::{Catalogue, Instance, Placed};
-use crate::matching::Match;
-use crate::reading_threads::ReadingThreads;
-use crate::sensor_files::{NewFile, SensorFiles, Stamp};
+use crate::instance::{Catalogue, Instance};
+use crate::placing::{Placing, With};
 use crate::state_files::StateFiles;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
@@ -69,34 +65,17 @@ pub(crate) struct Parts {
     pub(crate) published: watch::Sender<Arc<Config>>,
     pub(crate) node: NodeId,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) threads: Arc<ReadingThreads>,
-    pub(crate) loader: Arc<Loader>,
-    pub(crate) schedule: Schedule,
     pub(crate) room: Arc<BrokerRoom>,
     pub(crate) finder: Finder,
     pub(crate) findings: mpsc::Receiver<Finding>,
     pub(crate) about: Arc<About>,
 }
 
-/// What came of loading one file.
-type Loaded = (String, Stamp, Result<Arc<Sensor>, LoadError>);
-
-/// What a slot was placed with: if none of it changes, the slot stays.
-#[derive(PartialEq)]
-struct PlacedAs {
-    digest: Digest,
-    grant: Arc<Grant>,
-    secrets: std::collections::BTreeMap<String, PathBuf>,
-}
-
 pub(crate) struct Keeper {
     parts: Parts,
-    files: SensorFiles,
-    loading: JoinSet<Loaded>,
-    state: StateFiles,
+    placing: Placing,
     budget: FdBudget,
     next_target: u64,
-    slots: HashMap<(Uuid, Arc<str>), (PlacedAs, Arc<Slot>)>,
     config_text: String,
     refreshers: Vec<oneshot::Sender<()>>,
     /// Whether all instances there are have been seen.
@@ -107,15 +86,12 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, with: With) -> Self {
         let state = StateFiles::new(&parts.config.state_dir);
         Self {
-            files: SensorFiles::default(),
-            loading: JoinSet::new(),
+            placing: Placing::new(with, state),
             budget: FdBudget::of_process(KEPT_FILES),
-            state,
             next_target: 0,
-            slots: HashMap::new(),
             config_text: parts.config_text.clone(),
             refreshers: Vec::new(),
             looked: false,
@@ -143,23 +119,29 @@ impl Keeper {
                         break;
                     }
                 },
-                Some(loaded) = self.loading.join_next() => self.take_loaded(loaded).await,
+                Some(loaded) = self.placing.loaded() => {
+                    if self.placing.take_loaded(loaded) {
+                        self.place_everywhere().await;
+                    }
+                }
                 Some(done) = refresh.recv() => self.refresh(done).await,
                 _ = beat.tick() => self.beat().await,
             }
-            if self.loading.is_empty() {
+            if !self.placing.is_loading() {
                 self.refreshers.drain(..).for_each(|done| done.send(()).unwrap_or(()));
             }
         }
-        self.write_state().await;
+        self.placing.write_state();
     }
 
     async fn beat(&mut self) {
         self.reload_config().await;
-        self.look_at_files().await;
-        self.write_state().await;
+        if self.placing.look_at_files(&self.parts.config) {
+            self.place_everywhere().await;
+        }
+        self.placing.write_state();
         for id in self.parts.catalogue.expire(Instant::now()) {
-            self.state.forget(id);
+            self.placing.state.forget(id);
         }
         self.sweep_state();
     }
@@ -172,7 +154,7 @@ impl Keeper {
         }
         self.swept = Some(Instant::now());
         let catalogue = self.parts.catalogue.clone();
-        self.state.sweep(|id| catalogue.knows(id));
+        self.placing.state.sweep(|id| catalogue.knows(id));
     }
 
     /// Looks at everything now; answers when what was found is in place.
@@ -219,7 +201,7 @@ impl Keeper {
         if (old.listen, &old.tls, &old.node_id) != (config.listen, &config.tls, &config.node_id) {
             tracing::warn!("listen and node take effect at the next start");
         }
-        self.state = StateFiles::new(&config.state_dir);
+        self.placing.state = StateFiles::new(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
         if old.process_groups != config.process_groups {
@@ -231,6 +213,12 @@ impl Keeper {
             }
         }
         self.place_everywhere().await;
+    }
+
+    async fn place_everywhere(&mut self) {
+        for instance in self.parts.catalogue.live() {
+            self.placing.place(&instance, &self.parts.config).await;
+        }
     }
 
     // === instances ===
@@ -293,7 +281,7 @@ impl Keeper {
         );
         if known.is_some() {
             // Its sensors hold brokers of what it was before.
-            self.remove_sensors(id).await;
+            self.placing.remove(id).await;
         } else {
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
@@ -301,201 +289,15 @@ impl Keeper {
         let reader = InstanceReader::new(found.clone(), self.parts.room.roots.clone(), &self.budget);
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
-        self.place(&instance).await;
+        self.placing.place(&instance, &self.parts.config).await;
     }
 
     async fn gone(&mut self, id: Uuid, reason: Reason) {
         self.parts.room.owners.forget(id);
-        self.remove_sensors(id).await;
+        self.placing.remove(id).await;
         if let Some(instance) = self.parts.catalogue.remove(id, reason) {
             let name = &instance.found.name.runtime_id;
             tracing::info!(instance = %id, name, reason = reason.as_str(), "an instance is gone");
-        }
-    }
-
-    // === sensors ===
-
-    async fn look_at_files(&mut self) {
-        // Files of many megabytes: not on a thread that serves.
-        let look = tokio::task::block_in_place(|| self.files.look(&self.parts.config.sensors_dir));
-        for NewFile { name, stamp, bytes } in look.new {
-            let loader = self.parts.loader.clone();
-            self.loading.spawn_on(
-                async move {
-                    let loaded = loader.load(bytes).await;
-                    (name, stamp, loaded)
-                },
-                self.parts.schedule.runtime(),
-            );
-        }
-        if look.changed {
-            self.place_everywhere().await;
-        }
-    }
-
-    async fn take_loaded(&mut self, loaded: Result<Loaded, tokio::task::JoinError>) {
-        let Ok((name, stamp, loaded)) = loaded else {
-            tracing::error!("loading a sensor ended in a panic; this is a defect of the agent");
-            return;
-        };
-        if loaded.is_err() {
-            self.parts.about.sensor_faults.add(1);
-        }
-        if self.files.loaded(&name, stamp, loaded) {
-            self.place_everywhere().await;
-        }
-    }
-
-    async fn place_everywhere(&mut self) {
-        for instance in self.parts.catalogue.live() {
-            self.place(&instance).await;
-        }
-    }
-
-    async fn remove_sensors(&mut self, id: Uuid) {
-        let of_instance = self.slots.keys().filter(|(instance, _)| *instance == id).cloned().collect();
-        self.end(of_instance).await;
-    }
-
-    /// Takes slots away, their state kept.
-    async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
-        for key in keys {
-            if let Some((_, slot)) = self.slots.remove(&key) {
-                self.save(key.0, &slot);
-                self.parts.schedule.remove(slot).await;
-            }
-        }
-    }
-
-    /// Makes the sensors of an instance those that should run there.
-    async fn place(&mut self, instance: &Arc<Instance>) {
-        let wanted = self.wanted(instance);
-        let mut placed: Vec<Placed> = Vec::with_capacity(wanted.len());
-        for rule in wanted {
-            let name: Arc<str> = rule.name.as_str().into();
-            let (slot, fault) = self.place_one(instance, &name, &rule, &placed).await;
-            if slot.is_some() || fault.is_some() {
-                placed.push(Placed { name, slot, fault });
-            }
-        }
-        let runs = |name: &Arc<str>| placed.iter().any(|placed| placed.slot.is_some() && placed.name == *name);
-        let ended = self.slots.keys().filter(|(id, name)| *id == instance.id() && !runs(name)).cloned().collect();
-        self.end(ended).await;
-        instance.set_placed(placed);
-    }
-
-    /// The rules for an instance: those of the configuration that match it, then a rule for each file that no rule names. Sorted by name; of two with one name, the first.
-    fn wanted(&self, instance: &Instance) -> Vec<SensorRule> {
-        let rules = &self.parts.config.sensors;
-        let mut wanted: Vec<SensorRule> = rules.iter().filter(|rule| meant(rule, &instance.found)).cloned().collect();
-        for (file, _) in self.files.iter().filter(|(file, _)| !rules.iter().any(|rule| rule.file == *file)) {
-            wanted.push(SensorRule {
-                name: file.strip_suffix(".wasm").unwrap_or(file).to_owned(),
-                file: file.to_owned(),
-                matching: Match::default(),
-                config: Default::default(),
-                secrets: Default::default(),
-            });
-        }
-        wanted.sort_by(|a, b| a.name.cmp(&b.name));
-        wanted.dedup_by(|a, b| a.name == b.name);
-        wanted
-    }
-
-    /// One sensor's slot and fault. What ran before a *new version* that is refused goes on, as long as the configuration and the
-    /// policy still allow exactly that; what they no longer allow stops.
-    async fn place_one(
-        &mut self,
-        instance: &Arc<Instance>,
-        name: &Arc<str>,
-        rule: &SensorRule,
-        beside: &[Placed],
-    ) -> (Option<Arc<Slot>>, Option<Arc<str>>) {
-        let Some(file) = self.files.get(&rule.file) else {
-            let fault = format!("the sensors' folder has no file {}", rule.file);
-            return (None, Some(fault.into()));
-        };
-        let file_fault = file.fault.clone();
-        let Some(sensor) = file.sensor.clone() else { return (None, file_fault) };
-        match self.decide(&sensor, rule, beside) {
-            Ok(grant) => (Some(self.ensure(instance, name, rule, sensor, grant).await), file_fault),
-            Err(fault) => {
-                self.say_refused(instance, name, &fault);
-                let before = self.slots.get(&(instance.id(), name.clone())).map(|(_, slot)| slot.clone());
-                let still_allowed = before.filter(|slot| {
-                    slot.sensor.digest != sensor.digest
-                        && self.decide(&slot.sensor, rule, beside).is_ok_and(|grant| grant == *slot.grant)
-                });
-                (still_allowed, Some(fault.into()))
-            }
-        }
-    }
-
-    fn decide(&self, sensor: &Sensor, rule: &SensorRule, beside: &[Placed]) -> Result<Grant, String> {
-        let asked = sensor.manifest.resolve(&rule.config);
-        let asked = asked.map_err(|error| format!("its configuration is not valid: {error}"))?;
-        let grant = Grant::decide(&sensor.manifest, asked, &self.parts.config.policy).map_err(|r| r.to_string())?;
-        conflict(sensor, beside).map_or(Ok(grant), Err)
-    }
-
-    /// The slot in which exactly this runs: the one there is, or a new one in its place.
-    async fn ensure(
-        &mut self,
-        instance: &Arc<Instance>,
-        name: &Arc<str>,
-        rule: &SensorRule,
-        sensor: Arc<Sensor>,
-        grant: Grant,
-    ) -> Arc<Slot> {
-        let key = (instance.id(), name.clone());
-        let grant = Arc::new(grant);
-        let placed_as = PlacedAs { digest: sensor.digest, grant: grant.clone(), secrets: rule.secrets.clone() };
-        if let Some((before, slot)) = self.slots.get(&key) {
-            if *before == placed_as {
-                return slot.clone();
-            }
-            let slot = slot.clone();
-            self.save(instance.id(), &slot);
-            self.parts.schedule.remove(slot).await;
-        }
-        let broker = InstanceBroker {
-            room: self.parts.room.clone(),
-            found: instance.found.clone(),
-            owner: instance.owner.clone(),
-            gate: instance.gate.clone(),
-            threads: self.parts.threads.clone(),
-            floor: self.parts.config.floor,
-            secrets: rule.secrets.clone(),
-        };
-        let state = if grant.state { self.state.load(instance.id(), name) } else { Vec::new() };
-        let placement =
-            Placement { target: instance.target, name: name.clone(), sensor, grant, broker: Arc::new(broker), state };
-        let slot = self.parts.schedule.place(placement).await;
-        self.slots.insert(key, (placed_as, slot.clone()));
-        slot
-    }
-
-    /// Logs a refusal, once while it stays the same.
-    fn say_refused(&self, instance: &Instance, name: &str, fault: &str) {
-        let said =
-            instance.placed().iter().any(|placed| *placed.name == *name && placed.fault.as_deref() == Some(fault));
-        if !said {
-            self.parts.about.sensor_faults.add(1);
-            tracing::warn!(instance = %instance.id(), sensor = name, fault, "a sensor was refused on an instance");
-        }
-    }
-
-    async fn write_state(&mut self) {
-        let slots: Vec<_> = self.slots.iter().map(|((id, _), (_, slot))| (*id, slot.clone())).collect();
-        for (id, slot) in slots {
-            self.save(id, &slot);
-        }
-    }
-
-    fn save(&self, id: Uuid, slot: &Slot) {
-        let Some(state) = slot.changed_state() else { return };
-        if let Err(error) = self.state.store(id, &slot.name, &state) {
-            tracing::warn!(instance = %id, sensor = %slot.name, %error, "a sensor's state could not be kept");
         }
     }
 }
@@ -504,12 +306,6 @@ impl Keeper {
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the agent's handle is gone, which is a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Whether a rule is for an instance. A rule with secrets is for none whose name a tenant may have chosen: the secret would go to whoever
-/// listens there.
-fn meant(rule: &SensorRule, found: &Found) -> bool {
-    rule.matching.matches(&found.name) && (found.root_owned || rule.secrets.is_empty())
 }
 
 /// What discovery is told of a configuration.
@@ -521,20 +317,4 @@ pub(crate) fn discovery_config(node: &NodeId, config: &Config) -> DiscoveryConfi
 fn owner(found: &Found, config: &Config) -> Arc<str> {
     let rule = config.owners.iter().find(|rule| found.root_owned && rule.matching.matches(&found.name));
     rule.map_or(OPERATOR, |rule| rule.account.as_str()).into()
-}
-
-/// Whether a name that the sensor's families occupy belongs to one placed before it.
-fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
-    let families = sensor.families()?;
-    for other in beside.iter().filter_map(|placed| placed.slot.as_ref()) {
-        let theirs = other.sensor.families().unwrap_or_default();
-        let taken: HashSet<String> = theirs.iter().flat_map(|family| sample_names(&family.name, family.kind)).collect();
-        for family in families {
-            if sample_names(&family.name, family.kind).iter().any(|name| taken.contains(name)) {
-                let (family, owner) = (&family.name, &other.name);
-                return Some(format!("its family {family:?} belongs to the sensor {owner:?} on this instance"));
-            }
-        }
-    }
-    None
 }

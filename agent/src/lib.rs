@@ -13,6 +13,7 @@ mod instance;
 mod keeper;
 mod matching;
 mod node;
+mod placing;
 mod reading_threads;
 mod scrape_config;
 mod sensor_files;
@@ -39,6 +40,7 @@ use finder::Finder;
 use instance::Catalogue;
 use keeper::{Keeper, Parts};
 use node::NodeGate;
+use placing::With;
 use reading_threads::ReadingThreads;
 use scrape_config::ScrapeConfig;
 use serve::{Room, TlsError, TlsFiles};
@@ -130,21 +132,27 @@ impl Agent {
         let (stop, stopping) = watch::channel(false);
         let (is_ready, ready) = watch::channel(false);
 
-        let keeper = Keeper::new(Parts {
+        let broker_room = Arc::new(BrokerRoom::new(roots.clone()));
+        let with = With {
+            loader: Arc::new(loader),
+            schedule: schedule.clone(),
+            room: broker_room.clone(),
+            threads: threads.clone(),
+            about: about.clone(),
+        };
+        let parts = Parts {
             source,
             config,
             config_text,
             published,
             node,
             catalogue: catalogue.clone(),
-            threads: threads.clone(),
-            loader: Arc::new(loader),
-            schedule: schedule.clone(),
-            room: Arc::new(BrokerRoom::new(roots.clone())),
+            room: broker_room,
             finder,
             findings,
             about: about.clone(),
-        });
+        };
+        let keeper = Keeper::new(parts, with);
         let room = Room {
             catalogue: catalogue.clone(),
             node: NodeGate::new(roots),

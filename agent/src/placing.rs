@@ -1,0 +1,273 @@
+//! Sensors on instances: which run where, and making it so.
+//!
+//! A rule of the configuration and a file of the folder meet an instance; manifest and policy make a grant; the schedule gets a slot. What
+//! is unchanged stays as it is, what is no longer allowed stops, and a new version that is refused leaves the old one running. State
+//! is kept here too, because it belongs to a sensor's place and not to a version of its code.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sonde_collect::Found;
+use sonde_expo::name::sample_names;
+use sonde_host::{Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
+use tokio::task::{JoinError, JoinSet};
+use uuid::Uuid;
+
+use crate::about::About;
+use crate::broker::{BrokerRoom, InstanceBroker};
+use crate::config::{Config, SensorRule};
+use crate::instance::{Instance, Placed};
+use crate::matching::Match;
+use crate::reading_threads::ReadingThreads;
+use crate::sensor_files::{NewFile, SensorFiles, Stamp};
+use crate::state_files::StateFiles;
+
+/// What came of loading one file.
+pub(crate) type Loaded = (String, Stamp, Result<Arc<Sensor>, LoadError>);
+
+/// What a slot was placed with: if none of it changes, the slot stays.
+#[derive(PartialEq)]
+struct PlacedAs {
+    digest: Digest,
+    grant: Arc<Grant>,
+    secrets: BTreeMap<String, PathBuf>,
+}
+
+/// What sensors are placed with.
+pub(crate) struct With {
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) schedule: Schedule,
+    pub(crate) room: Arc<BrokerRoom>,
+    pub(crate) threads: Arc<ReadingThreads>,
+    pub(crate) about: Arc<About>,
+}
+
+/// All sensors of the node.
+pub(crate) struct Placing {
+    with: With,
+    files: SensorFiles,
+    loading: JoinSet<Loaded>,
+    pub(crate) state: StateFiles,
+    slots: HashMap<(Uuid, Arc<str>), (PlacedAs, Arc<Slot>)>,
+}
+
+impl Placing {
+    pub(crate) fn new(with: With, state: StateFiles) -> Self {
+        Self { with, files: SensorFiles::default(), loading: JoinSet::new(), state, slots: HashMap::new() }
+    }
+
+    /// Looks at the folder: begins to load what is new. True where what runs must be gone over again.
+    pub(crate) fn look_at_files(&mut self, config: &Config) -> bool {
+        // Files of many megabytes: not on a thread that serves.
+        let look = tokio::task::block_in_place(|| self.files.look(&config.sensors_dir));
+        for NewFile { name, stamp, bytes } in look.new {
+            let loader = self.with.loader.clone();
+            self.loading.spawn_on(
+                async move {
+                    let loaded = loader.load(bytes).await;
+                    (name, stamp, loaded)
+                },
+                self.with.schedule.runtime(),
+            );
+        }
+        look.changed
+    }
+
+    /// Waits for a file to be loaded. `None` where none is being loaded.
+    pub(crate) async fn loaded(&mut self) -> Option<Result<Loaded, JoinError>> {
+        self.loading.join_next().await
+    }
+
+    /// Whether files are being loaded.
+    pub(crate) fn is_loading(&self) -> bool {
+        !self.loading.is_empty()
+    }
+
+    /// Takes in a loaded file. True where what runs must be gone over again.
+    pub(crate) fn take_loaded(&mut self, loaded: Result<Loaded, JoinError>) -> bool {
+        let Ok((name, stamp, loaded)) = loaded else {
+            tracing::error!("loading a sensor ended in a panic; this is a defect of the agent");
+            return false;
+        };
+        if loaded.is_err() {
+            self.with.about.sensor_faults.add(1);
+        }
+        self.files.loaded(&name, stamp, loaded)
+    }
+
+    /// Takes all sensors of an instance away.
+    pub(crate) async fn remove(&mut self, id: Uuid) {
+        let of_instance = self.slots.keys().filter(|(instance, _)| *instance == id).cloned().collect();
+        self.end(of_instance).await;
+    }
+
+    /// Takes slots away, their state kept.
+    async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
+        for key in keys {
+            if let Some((_, slot)) = self.slots.remove(&key) {
+                self.save(key.0, &slot);
+                self.with.schedule.remove(slot).await;
+            }
+        }
+    }
+
+    /// Makes the sensors of an instance those that should run there.
+    pub(crate) async fn place(&mut self, instance: &Arc<Instance>, config: &Config) {
+        let wanted = self.wanted(instance, config);
+        let mut placed: Vec<Placed> = Vec::with_capacity(wanted.len());
+        for rule in wanted {
+            let name: Arc<str> = rule.name.as_str().into();
+            let (slot, fault) = self.place_one(instance, config, &name, &rule, &placed).await;
+            if slot.is_some() || fault.is_some() {
+                placed.push(Placed { name, slot, fault });
+            }
+        }
+        let runs = |name: &Arc<str>| placed.iter().any(|placed| placed.slot.is_some() && placed.name == *name);
+        let ended = self.slots.keys().filter(|(id, name)| *id == instance.id() && !runs(name)).cloned().collect();
+        self.end(ended).await;
+        instance.set_placed(placed);
+    }
+
+    /// The rules for an instance: those of the configuration that match it, then a rule for each file that no rule names. Sorted by name; of two with one name, the first.
+    fn wanted(&self, instance: &Instance, config: &Config) -> Vec<SensorRule> {
+        let rules = &config.sensors;
+        let mut wanted: Vec<SensorRule> = rules.iter().filter(|rule| meant(rule, &instance.found)).cloned().collect();
+        for (file, _) in self.files.iter().filter(|(file, _)| !rules.iter().any(|rule| rule.file == *file)) {
+            wanted.push(SensorRule {
+                name: file.strip_suffix(".wasm").unwrap_or(file).to_owned(),
+                file: file.to_owned(),
+                matching: Match::default(),
+                config: Default::default(),
+                secrets: Default::default(),
+            });
+        }
+        wanted.sort_by(|a, b| a.name.cmp(&b.name));
+        wanted.dedup_by(|a, b| a.name == b.name);
+        wanted
+    }
+
+    /// One sensor's slot and fault. What ran before a *new version* that is refused goes on, as long as the configuration and the
+    /// policy still allow exactly that; what they no longer allow stops.
+    async fn place_one(
+        &mut self,
+        instance: &Arc<Instance>,
+        config: &Config,
+        name: &Arc<str>,
+        rule: &SensorRule,
+        beside: &[Placed],
+    ) -> (Option<Arc<Slot>>, Option<Arc<str>>) {
+        let Some(file) = self.files.get(&rule.file) else {
+            let fault = format!("the sensors' folder has no file {}", rule.file);
+            return (None, Some(fault.into()));
+        };
+        let file_fault = file.fault.clone();
+        let Some(sensor) = file.sensor.clone() else { return (None, file_fault) };
+        match decide(&sensor, rule, config, beside) {
+            Ok(grant) => (Some(self.ensure(instance, config.floor, name, rule, sensor, grant).await), file_fault),
+            Err(fault) => {
+                self.say_refused(instance, name, &fault);
+                let before = self.slots.get(&(instance.id(), name.clone())).map(|(_, slot)| slot.clone());
+                let still_allowed = before.filter(|slot| {
+                    slot.sensor.digest != sensor.digest
+                        && decide(&slot.sensor, rule, config, beside).is_ok_and(|grant| grant == *slot.grant)
+                });
+                (still_allowed, Some(fault.into()))
+            }
+        }
+    }
+
+    /// The slot in which exactly this runs: the one there is, or a new one in its place.
+    async fn ensure(
+        &mut self,
+        instance: &Arc<Instance>,
+        floor: Duration,
+        name: &Arc<str>,
+        rule: &SensorRule,
+        sensor: Arc<Sensor>,
+        grant: Grant,
+    ) -> Arc<Slot> {
+        let key = (instance.id(), name.clone());
+        let grant = Arc::new(grant);
+        let placed_as = PlacedAs { digest: sensor.digest, grant: grant.clone(), secrets: rule.secrets.clone() };
+        if let Some((before, slot)) = self.slots.get(&key) {
+            if *before == placed_as {
+                return slot.clone();
+            }
+            let slot = slot.clone();
+            self.save(instance.id(), &slot);
+            self.with.schedule.remove(slot).await;
+        }
+        let broker = InstanceBroker {
+            room: self.with.room.clone(),
+            found: instance.found.clone(),
+            owner: instance.owner.clone(),
+            gate: instance.gate.clone(),
+            threads: self.with.threads.clone(),
+            floor,
+            secrets: rule.secrets.clone(),
+        };
+        let state = if grant.state { self.state.load(instance.id(), name) } else { Vec::new() };
+        let placement =
+            Placement { target: instance.target, name: name.clone(), sensor, grant, broker: Arc::new(broker), state };
+        let slot = self.with.schedule.place(placement).await;
+        self.slots.insert(key, (placed_as, slot.clone()));
+        slot
+    }
+
+    /// Logs a refusal, once while it stays the same.
+    fn say_refused(&self, instance: &Instance, name: &str, fault: &str) {
+        let said =
+            instance.placed().iter().any(|placed| *placed.name == *name && placed.fault.as_deref() == Some(fault));
+        if !said {
+            self.with.about.sensor_faults.add(1);
+            tracing::warn!(instance = %instance.id(), sensor = name, fault, "a sensor was refused on an instance");
+        }
+    }
+
+    /// Keeps all state that has changed.
+    pub(crate) fn write_state(&mut self) {
+        let slots: Vec<_> = self.slots.iter().map(|((id, _), (_, slot))| (*id, slot.clone())).collect();
+        for (id, slot) in slots {
+            self.save(id, &slot);
+        }
+    }
+
+    fn save(&self, id: Uuid, slot: &Slot) {
+        let Some(state) = slot.changed_state() else { return };
+        if let Err(error) = self.state.store(id, &slot.name, &state) {
+            tracing::warn!(instance = %id, sensor = %slot.name, %error, "a sensor's state could not be kept");
+        }
+    }
+}
+
+/// Manifest, rule and policy make a grant, or a sentence that says why not.
+fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]) -> Result<Grant, String> {
+    let asked = sensor.manifest.resolve(&rule.config);
+    let asked = asked.map_err(|error| format!("its configuration is not valid: {error}"))?;
+    let grant = Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|r| r.to_string())?;
+    conflict(sensor, beside).map_or(Ok(grant), Err)
+}
+
+/// Whether a rule is for an instance. A rule with secrets is for none whose name a tenant may have chosen: the secret would go to whoever
+/// listens there.
+fn meant(rule: &SensorRule, found: &Found) -> bool {
+    rule.matching.matches(&found.name) && (found.root_owned || rule.secrets.is_empty())
+}
+
+/// Whether a name that the sensor's families occupy belongs to one placed before it.
+fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
+    let families = sensor.families()?;
+    for other in beside.iter().filter_map(|placed| placed.slot.as_ref()) {
+        let theirs = other.sensor.families().unwrap_or_default();
+        let taken: HashSet<String> = theirs.iter().flat_map(|family| sample_names(&family.name, family.kind)).collect();
+        for family in families {
+            if sample_names(&family.name, family.kind).iter().any(|name| taken.contains(name)) {
+                let (family, owner) = (&family.name, &other.name);
+                return Some(format!("its family {family:?} belongs to the sensor {owner:?} on this instance"));
+            }
+        }
+    }
+    None
+}
