@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-use sonde_collect::{GroupSource, ProcessGroup, Runtime};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sonde_collect::{GroupSource, NodeId, ProcessGroup, Runtime};
 use sonde_host::Policy;
 
 use crate::matching::Match;
@@ -97,7 +99,7 @@ struct RawSensor {
     file: String,
     name: Option<String>,
     #[serde(default, rename = "match")]
-    matching: RawMatch,
+    matching: RawMatching,
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
     #[serde(default)]
@@ -109,7 +111,33 @@ struct RawSensor {
 struct RawOwner {
     account: String,
     #[serde(rename = "match")]
-    matching: RawMatch,
+    matching: RawMatching,
+}
+
+/// A table of globs, or one glob in place of it, which is the name's.
+#[derive(Debug, Default)]
+struct RawMatching(RawMatch);
+
+impl<'de> Deserialize<'de> for RawMatching {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawMatching;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name such as \"cache*\", or a table of name, runtime, id and image")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(RawMatching(RawMatch { name: Some(name.to_owned()), ..RawMatch::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                RawMatch::deserialize(MapAccessDeserializer::new(map)).map(RawMatching)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,6 +226,11 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         key: folder.join(tls.key),
         client_ca: folder.join(tls.client_ca),
     });
+    for path in tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.client_ca]) {
+        if let Err(error) = std::fs::File::open(path) {
+            faults.push(format!("listen.tls: {} cannot be read: {error}", path.display()));
+        }
+    }
     if tls.is_none() && !listen.ip().is_loopback() {
         faults.push(format!(
             "listen.address {listen} is not a loopback address: it needs [listen.tls] certificate, key and client_ca, or 127.0.0.1"
@@ -206,6 +239,9 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
     let floor = duration("reading.floor", raw.reading.floor.as_deref(), faults).unwrap_or(DEFAULT_FLOOR);
     if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
         faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
+    }
+    if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
+        faults.push(format!("node.id: {error}"));
     }
     Config {
         listen,
@@ -277,7 +313,9 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Option<SensorRule> {
-    let Some(stem) = raw.file.strip_suffix(".wasm").filter(|stem| is_plain_name(stem)) else {
+    // With or without the folder's own name before it.
+    let file = raw.file.strip_prefix("sensors/").unwrap_or(&raw.file).to_owned();
+    let Some(stem) = file.strip_suffix(".wasm").filter(|stem| is_plain_name(stem)) else {
         faults.push(format!(
             "sensor.file is {:?}: the name of a file in the sensors' folder, NAME.wasm, is allowed",
             raw.file
@@ -300,7 +338,7 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
     }
     let secrets = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
     let matching = matching(&format!("sensor {name:?}"), raw.matching, faults);
-    Some(SensorRule { name, file: raw.file, matching, config, secrets })
+    Some(SensorRule { name, file, matching, config, secrets })
 }
 
 /// An owner is never decided by what a tenant may set, and an image's name can be such a thing (an annotation of the bundle).
@@ -310,7 +348,7 @@ fn owner_rule(raw: RawOwner, faults: &mut Vec<String>) -> Option<OwnerRule> {
         faults.push(format!("owner.account is {account:?}: 1 to 63 of a-z A-Z 0-9 . _ - are allowed"));
         return None;
     }
-    if raw.matching.image.is_some() {
+    if raw.matching.0.image.is_some() {
         faults.push(format!("owner {account:?}: match.image cannot decide an owner; name, runtime and id can"));
         return None;
     }
@@ -318,7 +356,7 @@ fn owner_rule(raw: RawOwner, faults: &mut Vec<String>) -> Option<OwnerRule> {
     Some(OwnerRule { account, matching })
 }
 
-fn matching(whose: &str, raw: RawMatch, faults: &mut Vec<String>) -> Match {
+fn matching(whose: &str, RawMatching(raw): RawMatching, faults: &mut Vec<String>) -> Match {
     let known = Runtime::ALL.map(Runtime::as_str);
     if let Some(runtime) = raw.runtime.as_deref().filter(|runtime| !runtime.contains('*') && !known.contains(runtime)) {
         faults.push(format!("{whose}: match.runtime is {runtime:?}: one of {} is allowed", known.join(", ")));
@@ -369,6 +407,16 @@ mod tests {
         assert!(error.contains("cannot decide an owner"), "{error}");
         let error = parse("[[sensor]]\nfile = \"x.wasm\"\nmatch = { runtime = \"dokcer\" }").unwrap_err();
         assert!(error.contains("dokcer") && error.contains("docker, containerd"), "{error}");
+    }
+
+    #[test]
+    fn a_match_is_a_name_or_a_table() {
+        let of = |matching: &str| parse(&format!("[[sensor]]\nfile = \"sensors/x.wasm\"\nmatch = {matching}"));
+        let by_name = of("\"cache*\"").unwrap().sensors.remove(0);
+        assert_eq!(by_name, of("{ name = \"cache*\" }").unwrap().sensors.remove(0));
+        assert_eq!(by_name.file, "x.wasm");
+        assert!(of("{ nmae = \"x\" }").unwrap_err().contains("nmae"));
+        assert!(of("7").unwrap_err().contains("a table of name, runtime, id and image"));
     }
 
     #[test]

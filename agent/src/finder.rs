@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use sonde_collect::{Change, Discovery, DiscoveryConfig, Found, Roots, Watcher};
+use sonde_collect::{Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, Roots, Watcher};
 use tokio::sync::{mpsc, oneshot};
 
 /// Events that come together are one scan: a container's birth is a dozen of them.
@@ -60,6 +60,7 @@ impl Finder {
             wake: wake.clone(),
             settle: SETTLE,
             looked_at: Instant::now(),
+            missing: Vec::new(),
         };
         thread::Builder::new().name("finder".into()).spawn(move || finding.look(config, &inbox))?;
         Ok(Self { orders, wake })
@@ -104,6 +105,8 @@ struct Looking {
     wake: Arc<OwnedFd>,
     settle: Duration,
     looked_at: Instant,
+    /// Process groups that were not there at the last look.
+    missing: Vec<ProcessGroup>,
 }
 
 impl Looking {
@@ -123,6 +126,7 @@ impl Looking {
             } else {
                 (!changes.is_empty()).then_some(Finding::Changes(changes))
             };
+            self.tell_missing(&discovery);
             if !self.tell(finding, &discovery) {
                 return;
             }
@@ -150,6 +154,22 @@ impl Looking {
             tracing::error!("looking for instances ended in a panic; this is a defect of the agent");
         }
         scanned.ok()
+    }
+
+    /// Says which process groups of the configuration are not there, once while it is so.
+    fn tell_missing(&mut self, discovery: &Discovery) {
+        for group in discovery.missing_groups().iter().filter(|group| !self.missing.contains(group)) {
+            let why = match &group.source {
+                GroupSource::Port(port) => format!("no process of the node's own listens on TCP port {port}"),
+                GroupSource::PidFile(path) => format!(
+                    "{} names no living process, or others than root and that process's user may write it",
+                    path.display()
+                ),
+                GroupSource::Cgroup(path) => format!("there is no cgroup {path}"),
+            };
+            tracing::warn!(process_group = group.name, why, "a process group is not there");
+        }
+        self.missing = discovery.missing_groups().to_vec();
     }
 
     /// Sends; false when nobody listens any more.

@@ -26,6 +26,9 @@ use crate::state_files::StateFiles;
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// Stands for the text of a configuration that could not be read.
+const UNREADABLE: &str = "\0";
+
 /// Refused claims remembered as said; past it they may be said again.
 const MOST_SAID: usize = 1024;
 
@@ -40,6 +43,8 @@ const KEPT_FILES: usize = 16_384;
 pub struct ConfigSource {
     pub path: PathBuf,
     pub default_listen: SocketAddr,
+    /// Whether another port will do where the default one is taken: only for who reads from a file which it is.
+    pub any_port: bool,
 }
 
 impl ConfigSource {
@@ -184,12 +189,20 @@ impl Keeper {
     // === configuration ===
 
     async fn reload_config(&mut self) {
-        let Ok(text) = std::fs::read_to_string(&self.parts.source.path) else { return };
-        if text == self.config_text {
-            return;
-        }
-        self.config_text = text;
-        let config = match self.parts.source.parse(&self.config_text) {
+        let read = match self.parts.source.read() {
+            Ok(text) if text == self.config_text => return,
+            Ok(text) => {
+                self.config_text = text;
+                self.parts.source.parse(&self.config_text)
+            }
+            // Said once: no file has a text of one NUL.
+            Err(_) if self.config_text == UNREADABLE => return,
+            Err(error) => {
+                self.config_text = UNREADABLE.into();
+                Err(error)
+            }
+        };
+        let config = match read {
             Ok(config) => Arc::new(config),
             Err(error) => {
                 self.parts.about.config_faults.add(1);

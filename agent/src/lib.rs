@@ -109,9 +109,12 @@ impl Agent {
         let config = Arc::new(source.parse(&config_text)?);
         let roots = Arc::new(Roots::of_this_machine().map_err(|source| StartError::Roots { source })?);
         let node = node_id(&config)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        if !rustix::process::geteuid().is_root() {
+            tracing::warn!(
+                "not running as root: containers, other users' processes and their files are mostly out of reach"
+            );
+        }
+        let listener = listen(&config, &source).await?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let tls = config.tls.clone().map(TlsFiles::load).transpose().map_err(|source| StartError::Tls { source })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -208,6 +211,21 @@ impl Agent {
         let _ = self.stop.send(true);
         let _ = self.server.await;
         let _ = self.keeper.await;
+    }
+}
+
+/// Binds. Where only the default port was meant and another program has it, any will do if the source says so.
+async fn listen(config: &Config, source: &ConfigSource) -> Result<TcpListener, StartError> {
+    let address = config.listen;
+    match TcpListener::bind(address).await {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse && source.any_port && address == source.default_listen =>
+        {
+            tracing::warn!(%address, "another program listens there; a free port is taken instead");
+            let free = SocketAddr::new(address.ip(), 0);
+            TcpListener::bind(free).await.map_err(|source| StartError::Listen { address: free, source })
+        }
+        bound => bound.map_err(|source| StartError::Listen { address, source }),
     }
 }
 

@@ -107,6 +107,7 @@ impl Placing {
     async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
         for key in keys {
             if let Some((_, slot)) = self.slots.remove(&key) {
+                tracing::debug!(instance = %key.0, sensor = %key.1, "a sensor was taken away");
                 self.save(key.0, &slot);
                 self.with.schedule.remove(slot).await;
             }
@@ -148,8 +149,8 @@ impl Placing {
         wanted
     }
 
-    /// One sensor's slot and fault. What ran before a *new version* that is refused goes on, as long as the configuration and the
-    /// policy still allow exactly that; what they no longer allow stops.
+    /// One sensor's slot and fault. What ran before goes on when a new version is refused, or new settings that are not valid; what the
+    /// policy no longer allows stops.
     async fn place_one(
         &mut self,
         instance: &Arc<Instance>,
@@ -160,6 +161,7 @@ impl Placing {
     ) -> (Option<Arc<Slot>>, Option<Arc<str>>) {
         let Some(file) = self.files.get(&rule.file) else {
             let fault = format!("the sensors' folder has no file {}", rule.file);
+            self.say_refused(instance, name, &fault);
             return (None, Some(fault.into()));
         };
         let file_fault = file.fault.clone();
@@ -169,10 +171,13 @@ impl Placing {
             Err(fault) => {
                 self.say_refused(instance, name, &fault);
                 let before = self.slots.get(&(instance.id(), name.clone())).map(|(_, slot)| slot.clone());
-                let still_allowed = before.filter(|slot| {
-                    slot.sensor.digest != sensor.digest
-                        && decide(&slot.sensor, rule, config, beside).is_ok_and(|grant| grant == *slot.grant)
-                });
+                let keeps = |slot: &Slot| {
+                    let rule_is_broken = slot.sensor.manifest.resolve(&rule.config).is_err();
+                    let as_before = || decide(&slot.sensor, rule, config, beside).is_ok_and(|g| g == *slot.grant);
+                    slot.grant.is_within(&slot.sensor.manifest, &config.policy)
+                        && (rule_is_broken || (slot.sensor.digest != sensor.digest && as_before()))
+                };
+                let still_allowed = before.filter(|slot| keeps(slot));
                 (still_allowed, Some(fault.into()))
             }
         }
@@ -245,7 +250,7 @@ impl Placing {
 /// Manifest, rule and policy make a grant, or a sentence that says why not.
 fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]) -> Result<Grant, String> {
     let asked = sensor.manifest.resolve(&rule.config);
-    let asked = asked.map_err(|error| format!("its configuration is not valid: {error}"))?;
+    let asked = asked.map_err(|error| error.to_string())?;
     let grant = Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|r| r.to_string())?;
     conflict(sensor, beside).map_or(Ok(grant), Err)
 }

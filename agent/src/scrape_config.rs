@@ -3,7 +3,7 @@
 //! Only for `sonde up`, which has no proxy to ask yet: Prometheus finds instances through `file_sd_configs`, and the list is written
 //! anew whenever one appears or goes. Each file is written whole and renamed, so that a reader never sees half of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ struct Endpoints<'a> {
 #[derive(Serialize)]
 struct TargetGroup {
     targets: [String; 1],
-    labels: HashMap<&'static str, String>,
+    labels: BTreeMap<&'static str, String>,
 }
 
 /// Writes the files of a data folder.
@@ -103,7 +103,7 @@ impl ScrapeConfig {
             .iter()
             .map(|instance| {
                 let id = instance.id();
-                let labels = HashMap::from([
+                let labels = BTreeMap::from([
                     ("__metrics_path__", format!("/v1/{id}/metrics")),
                     ("instance", self.names[&id].clone()),
                     ("runtime", instance.found.name.runtime.as_str().to_owned()),

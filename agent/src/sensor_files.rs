@@ -100,9 +100,14 @@ impl SensorFiles {
                 return look;
             }
         }
-        let before = self.files.len();
-        self.files.retain(|name, _| present.contains(name));
-        look.changed |= self.files.len() != before;
+        self.files.retain(|name, _| {
+            let is_there = present.contains(name);
+            if !is_there {
+                tracing::info!(sensor = name, "a sensor's file is gone; it stops");
+                look.changed = true;
+            }
+            is_there
+        });
         look
     }
 

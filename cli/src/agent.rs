@@ -33,7 +33,7 @@ impl AgentArgs {
             return print(config.to_toml().as_bytes());
         }
         self.logging.start();
-        let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN };
+        let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN, any_port: false };
         run_until_signal(async {
             let agent = start(source).await?;
             tracing::info!(url = agent.url(), "the agent listens");

@@ -60,6 +60,10 @@ impl Test {
     pub fn run(self) -> Result<(), Failure> {
         let config = pairs("--config", "K=V", &self.config)?;
         let secrets = pairs("--secret", "NAME=FILE", &self.secret)?;
+        for (name, path) in &secrets {
+            std::fs::read_to_string(path)
+                .map_err(|error| Failure::usage(format!("--secret {name}: {path} cannot be read: {error}")))?;
+        }
         let broker = DirectBroker {
             secrets: secrets.into_iter().map(|(name, path)| (name, PathBuf::from(path))).collect(),
             ..target(self.target.as_deref())?
@@ -73,6 +77,12 @@ impl Test {
                 .map_err(|error| Failure::usage(format!("the configuration does not fit the sensor: {error}")))?;
             let grant = Grant::decide(&sensor.manifest, asked, &Policy::default())
                 .map_err(|refusal| Failure::failed(format!("the default policy refuses it: {refusal}")))?;
+            if let Some(unknown) = broker.secrets.keys().find(|name| !grant.secrets.contains(name)) {
+                return Err(Failure::usage(format!(
+                    "--secret {unknown}: the manifest does not ask for a secret of that name"
+                )));
+            }
+            broker.resolve().await.map_err(|error| Failure::usage(format!("--target: {error}")))?;
             let grant = Arc::new(grant);
             let input = RunInput { grant: grant.clone(), broker: Arc::new(broker), state: Arc::from([]) };
             let report = sensor.run(input).await;
@@ -184,6 +194,10 @@ fn as_text(sensor: &Sensor, grant: &Grant, report: &RunReport) -> Vec<u8> {
     let cpu = report.usage.cpu;
     out.extend_from_slice(format!("\n# {} ran once in {cpu:?} of CPU\n", sensor.manifest.name).as_bytes());
     out.extend_from_slice(table(&rows).as_bytes());
+    if report.result.as_ref().is_err_and(|failure| failure.reason() != "fuel") && report.usage.fuel == grant.limits.fuel
+    {
+        out.extend_from_slice(b"# a run that traps is charged all its fuel: how much it had used is not known\n");
+    }
     if let Ok(collected) = &report.result
         && collected.series_dropped > 0
     {

@@ -1,5 +1,6 @@
 //! `sonde up`: everything on this machine in one process tree.
 
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -14,7 +15,10 @@ use crate::logging::Logging;
 /// Written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.toml");
 
-/// The agent's port (design §5.3).
+/// Held while it runs.
+const LOCK: &str = ".lock";
+
+/// The agent's port, unless another program has it.
 const AGENT_PORT: u16 = 9164;
 
 #[derive(Args)]
@@ -40,7 +44,12 @@ impl Up {
         let made = std::fs::create_dir_all(folder.join("sensors"))
             .and_then(|()| if config.exists() { Ok(()) } else { std::fs::write(&config, STARTER) });
         made.map_err(|error| Failure::failed(format!("the folder {} cannot be set up: {error}", folder.display())))?;
-        let source = ConfigSource { path: config, default_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT)) };
+        let _lock = self.lock()?;
+        let source = ConfigSource {
+            path: config,
+            default_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT)),
+            any_port: true,
+        };
         self.refuse_what_others_could_reach(&source)?;
         run_until_signal(async {
             let mut agent = start(source).await?;
@@ -54,6 +63,21 @@ impl Up {
             self.announce(&agent.url())?;
             Ok(agent)
         })
+    }
+
+    /// One `sonde up` a folder: two would write each other's files. The lock goes with the process.
+    fn lock(&self) -> Result<File, Failure> {
+        let path = self.data_dir.join(LOCK);
+        let failed = |error| Failure::failed(format!("{} cannot be locked: {error}", path.display()));
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Failure::failed(format!(
+                "another `sonde up` runs on {}; end it, or give this one a folder of its own with --data-dir",
+                self.data_dir.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     /// `up` is for this machine alone; with certificates, or for others to reach, there is `sonde agent`.

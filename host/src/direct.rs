@@ -23,6 +23,18 @@ pub struct DirectBroker {
     pub secrets: BTreeMap<String, PathBuf>,
 }
 
+impl DirectBroker {
+    /// Looks the host's name up, so that a mistyped one is not taken for a server that is down.
+    ///
+    /// # Errors
+    /// The name has no address.
+    pub async fn resolve(&self) -> std::io::Result<()> {
+        let Some(host) = &self.host else { return Ok(()) };
+        let found = tokio::net::lookup_host((host.as_str(), self.port.unwrap_or(0))).await;
+        found.map(drop).map_err(|error| std::io::Error::other(format!("{host:?} has no address: {error}")))
+    }
+}
+
 fn denied<T: Send + 'static>(what: &str) -> BrokerFuture<'static, T> {
     let sentence = format!("there are no {what} without an instance");
     Box::pin(async { Err(BrokerError::Denied(sentence)) })

@@ -151,6 +151,22 @@ impl Grant {
         if faults.is_empty() { Ok(Self::of(manifest, asked)) } else { Err(Refusal(faults)) }
     }
 
+    /// Whether a policy still allows all of a grant that was decided under another.
+    pub fn is_within(&self, manifest: &Manifest, policy: &Policy) -> bool {
+        let asked = Resolved {
+            values: self.config.clone(),
+            tcp: self.tcp.clone(),
+            http: self.http.clone(),
+            unix: self.unix.clone(),
+            files: self.files.clone(),
+            kstats: self.kstats,
+            processes: self.processes,
+            secrets: self.secrets.clone(),
+            state: self.state,
+        };
+        Self::decide(manifest, asked, policy).is_ok_and(|grant| grant == *self)
+    }
+
     /// The grant of a sensor that describes itself: its limits and no authority at all.
     pub fn nothing(manifest: &Manifest) -> Self {
         Self::of(manifest, Resolved::default())

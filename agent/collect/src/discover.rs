@@ -76,7 +76,7 @@ pub struct Discovery {
     refusals: HashSet<Refusal>,
     refused: [u64; RefusalReason::ALL.len()],
     watches: Vec<Watch>,
-    groups_missing: bool,
+    missing_groups: Vec<ProcessGroup>,
     /// Those that were found without a cgroup in each hierarchy, and when: their runtime may be at it still.
     incomplete: HashMap<Uuid, Instant>,
 }
@@ -95,7 +95,7 @@ impl Discovery {
             refusals: HashSet::new(),
             refused: [0; RefusalReason::ALL.len()],
             watches: Vec::new(),
-            groups_missing: false,
+            missing_groups: Vec::new(),
             incomplete: HashMap::new(),
         }
     }
@@ -115,6 +115,11 @@ impl Discovery {
         self.refused
     }
 
+    /// The process groups of the configuration that are not there.
+    pub fn missing_groups(&self) -> &[ProcessGroup] {
+        &self.missing_groups
+    }
+
     /// What is refused now.
     pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
         self.refusals.iter()
@@ -127,7 +132,7 @@ impl Discovery {
 
     /// How long to go without a scan at most, events or none.
     pub fn rescan_every(&self) -> Duration {
-        if self.groups_missing || self.incomplete.values().any(is_young) { RESCAN_MISSING } else { RESCAN }
+        if !self.missing_groups.is_empty() || self.incomplete.values().any(is_young) { RESCAN_MISSING } else { RESCAN }
     }
 
     /// Looks, and says what has changed: first what is gone, then what is new.
@@ -296,7 +301,8 @@ impl Discovery {
     fn find_groups(&mut self, found: &mut HashMap<Uuid, Arc<Found>>, refusals: &mut HashSet<Refusal>) {
         let groups = &self.config.process_groups;
         let here = self.groups.find(&self.roots, &self.config.node, &self.boot_id, groups);
-        self.groups_missing = here.len() < groups.len();
+        let is_here = |group: &&ProcessGroup| here.iter().any(|found| found.name.runtime_id == group.name);
+        self.missing_groups = groups.iter().filter(|group| !is_here(group)).cloned().collect();
         let mut names: HashSet<String> = HashSet::new();
         for group in here {
             if !names.insert(group.name.runtime_id.clone()) {

@@ -69,10 +69,11 @@ impl GroupFinder {
         listening: &[Listener],
     ) -> Option<Found> {
         let (mark, cgroup_path, cgroups, kind) = match &group.source {
-            GroupSource::Cgroup(path) => {
-                let cgroups = CgroupDirs::of_path(roots, path);
+            GroupSource::Cgroup(written) => {
+                let path = roots.mounts.cgroup_path(written);
+                let cgroups = CgroupDirs::of_path(roots, &path);
                 let inode = std::fs::metadata(cgroups.primary(roots)?).ok()?.ino();
-                (inode, path.clone(), cgroups, Kind::Cgroup)
+                (inode, path, cgroups, Kind::Cgroup)
             }
             source => {
                 let stat = match source {

@@ -108,6 +108,15 @@ impl Mounts {
         mounts
     }
 
+    /// A cgroup path, from what a person may write: the path itself, or the directory of it under a mount.
+    pub fn cgroup_path(&self, written: &str) -> String {
+        let directory = Path::new(written);
+        let all = self.v2.iter().chain(self.v1.iter().flatten());
+        let under =
+            all.filter(|mount| directory.starts_with(&mount.point)).max_by_key(|mount| mount.point.as_os_str().len());
+        under.and_then(|mount| mount.cgroup_path(directory)).unwrap_or_else(|| written.to_owned())
+    }
+
     fn take_line(&mut self, line: &[u8]) {
         let mut fields = bytes::fields(line);
         let (Some(root), Some(point)) = (fields.nth(3), fields.next()) else {

@@ -1,5 +1,5 @@
 //! Why a run has nothing to return: a reason, which becomes a label of
-//! `sonde_sensor_failures_total`, and a sentence for whoever reads `sonde explain`.
+//! `sonde_sensor_failures_total`, and a sentence for whoever reads `GET /v1/INSTANCE/sensors`.
 //!
 //! Errors of the doors turn into failures by `?`, with a reason that fits. `std::io::Error` does too, so that
 //! `Read` and `Write` of a stream need no wrapping.

@@ -197,3 +197,13 @@ fn data_folder_that_cannot_be_written_to_is_said() {
     assert!(log.contains("sonde: endpoints.json") && log.contains("cannot be written to"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
+
+#[test]
+fn one_up_a_folder_and_the_second_says_so() {
+    let sonde = Sonde::configure().up();
+    let folder = sonde.dir().to_str().expect("the temporary folder is text");
+    let second = Sonde::cli_in(sonde.dir(), &["up", "--data-dir", folder]);
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.stderr.contains("another `sonde up` runs on"), "{second:?}");
+    assert_eq!(sonde.get("/healthz").status, 200, "the first goes on");
+}
