@@ -112,6 +112,8 @@ impl Keeper {
         mut refresh: mpsc::Receiver<oneshot::Sender<()>>,
         mut stop: watch::Receiver<bool>,
     ) {
+        // Which files there are is known before the first instance is.
+        self.placing.look_at_files(&self.parts.config);
         let mut beat = tokio::time::interval(BEAT);
         loop {
             tokio::select! {

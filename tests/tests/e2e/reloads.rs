@@ -46,6 +46,22 @@ fn narrower_policy_stops_a_sensor_and_a_wider_one_starts_it() {
 }
 
 #[test]
+fn settings_that_are_not_valid_leave_the_sensor_running_and_are_said() {
+    let (container, sonde) = with_honest("mistyped-setting", "");
+    let before = sonde.scrape(container.id()).value("honest_runs_total", &[]).expect("it runs");
+    let good = sonde.config();
+    let entry = format!("match = {{ name = \"{}\" }}", container.id());
+    assert!(good.contains(&entry), "{good}");
+    sonde.reconfigure(&good.replace(&entry, &format!("{entry}\nconfig = {{ prt = 1 }}")));
+    eventually("the fault being said", SOON, || {
+        let listed = sonde.sensor_entry(container.id(), "honest").ok_or("it is not listed")?;
+        let said = listed["refused"].as_str().unwrap_or_default().contains("prt");
+        if said && listed["state"] == "running" { Ok(()) } else { Err("not said, or not running") }
+    });
+    sonde.wait_for_value(container.id(), "honest_runs_total", &[], SOON, |runs| runs > before);
+}
+
+#[test]
 fn owner_rule_moves_an_instance_to_another_account() {
     let (container, sonde) = with_honest("sold", "");
     let path = format!("/v1/{}/metrics", container.id());
