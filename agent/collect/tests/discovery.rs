@@ -175,6 +175,32 @@ fn two_claims_to_one_id() {
 }
 
 #[test]
+fn a_squatter_gives_way_to_root() {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return;
+    }
+    let tree = Tree::new(Layout::Hybrid);
+    tree.cgroup("/user.slice/lxc.payload.db");
+    for mount in tree::V1 {
+        let delegated = tree.path(&format!("cgroup/{mount}/user.slice"));
+        std::os::unix::fs::chown(delegated, Some(12345), None).unwrap();
+    }
+    let mut discovery = tree.discovery();
+    let changes = discovery.scan();
+    let [Change::Appeared(squatter)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert!(!squatter.root_owned, "a tenant may have chosen this name");
+
+    // The true one comes later, and is not kept out.
+    tree.cgroup("/lxc.payload.db");
+    let changes = discovery.scan();
+    let [Change::Gone(gone, _), Change::Appeared(owner)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((*gone, owner.root_owned), (squatter.name.uuid, true));
+    assert_eq!(owner.cgroup_path, "/lxc.payload.db");
+    assert_eq!(refused(&discovery, RefusalReason::Duplicate), 1);
+}
+
+#[test]
 fn two_states_for_one_cgroup() {
     let tree = Tree::new(Layout::Hybrid);
     tree.cgroup("/one");
@@ -255,6 +281,14 @@ fn process_groups() {
     tree.cgroup("/app.slice");
     watcher.scan(&mut discovery);
     let all = ["process-group by-cgroup", "process-group by-pid", "process-group by-port"];
+    assert_eq!(group_names(&discovery), all);
+
+    // A file that anybody may write says nothing.
+    fs::set_permissions(&pid_file, fs::Permissions::from_mode(0o666)).unwrap();
+    watcher.scan(&mut discovery);
+    assert_eq!(group_names(&discovery), ["process-group by-cgroup", "process-group by-port"]);
+    fs::set_permissions(&pid_file, fs::Permissions::from_mode(0o644)).unwrap();
+    watcher.scan(&mut discovery);
     assert_eq!(group_names(&discovery), all);
 
     let began = Instant::now();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sonde_tests::{Process, Server, Sonde, eventually, unique_name};
+use sonde_tests::{Container, Process, Server, Sonde, eventually, unique_name};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -145,4 +145,19 @@ fn configuration_and_sensors_may_change_while_it_runs() {
         let alive = sonde.instances().into_iter().find(|i| i["name"] == name.as_str() && i["state"] != "gone");
         alive.map_or(Ok(()), |entry| Err(entry.to_string()))
     });
+}
+
+#[test]
+fn pid_file_that_names_a_containers_process_is_refused() {
+    let container = Container::named("preyed-upon").run();
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let pid_file = dir.path().join("app.pid");
+    fs::write(&pid_file, format!("{}\n", container.pid())).expect("the temporary folder is writable");
+    let name = unique_name("preying");
+    let sonde = Sonde::configure().process_group(&name, &format!("pid_file = {pid_file:?}")).up();
+    sonde.wait_for_instance(container.id());
+    assert_eq!(sonde.get(&format!("/v1/{name}/metrics")).status, 404, "the container's process is the container's");
+    let about = sonde_tests::Exposition::read(&sonde.get("/metrics").text());
+    let refused = about.value("sonde_agent_claims_refused_total", &[("reason", "nested")]);
+    assert!(refused.is_some_and(|count| count >= 1.0), "{refused:?}");
 }
