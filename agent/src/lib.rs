@@ -209,8 +209,11 @@ impl Agent {
     /// Answers what is being asked, keeps the sensors' state, and ends.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        let _ = self.server.await;
-        let _ = self.keeper.await;
+        for (part, ended) in [("serving", self.server.await), ("the keeper", self.keeper.await)] {
+            if let Err(error) = ended {
+                tracing::error!(part, %error, "a part of the agent did not end cleanly; this is a defect of the agent");
+            }
+        }
     }
 }
 
