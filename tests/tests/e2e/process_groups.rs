@@ -161,3 +161,26 @@ fn pid_file_that_names_a_containers_process_is_refused() {
     let refused = about.value("sonde_agent_claims_refused_total", &[("reason", "nested")]);
     assert!(refused.is_some_and(|count| count >= 1.0), "{refused:?}");
 }
+
+#[test]
+fn redis_with_a_password_that_is_a_secret() {
+    let dir = TempDir::new().expect("a temporary folder can be made");
+    let redis = Server::redis();
+    let port = redis.port().to_string();
+    let set = Command::new("redis-cli").args(["-p", &port, "config", "set", "requirepass", "hunter2"]).output();
+    assert!(set.as_ref().is_ok_and(|set| set.status.success()), "{set:?}");
+    let file = dir.path().join("password");
+    fs::write(&file, "hunter2\n").expect("the temporary folder is writable");
+    let name = unique_name("locked");
+    let port_of = format!("[sensor.config]\nport = {port}");
+    let sonde = Sonde::configure()
+        .process_group(&name, &format!("port = {port}"))
+        .sensor("redis.wasm", &name, &format!("{port_of}\n[sensor.secrets]\npassword = {file:?}"))
+        .up();
+    sonde.wait_for_instance(&name);
+    sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 1.0);
+    assert!(!sonde.get(&format!("/v1/{name}/sensors")).text().contains("hunter2"), "a secret is nowhere to be read");
+
+    fs::write(&file, "wrong\n").expect("the temporary folder is writable");
+    sonde.wait_for_value(&name, "redis_up", &[], SOON, |up| up == 0.0);
+}
