@@ -1,1 +1,40 @@
-fn main(){}
+//! Enters the jail for real and attacks it from inside, one act a child process.
+//!
+//! Each act is tried with all layers, then with the layer that stopped it left out, to see that the
+//! next one holds; and where that is worth it with all of them left out, to see that the act would
+//! have worked. The children are this binary again, which is why it has no harness: a process must
+//! have one thread to enter.
+
+mod child;
+mod honest;
+mod outcome;
+mod rooms;
+mod walls;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("--act") => return child::run(&arguments[2], &arguments[3]),
+        Some("--middle") => return outcome::middle(&arguments[2]),
+        _ => {}
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    let filter = arguments.get(1).filter(|argument| !argument.starts_with('-'));
+    let mut count = 0;
+    for (name, needs_root, test) in walls::TESTS.iter().chain(rooms::TESTS) {
+        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+            continue;
+        }
+        if *needs_root && !is_root {
+            println!("test {name} ... skipped: needs root");
+            continue;
+        }
+        test();
+        println!("test {name} ... ok");
+        count += 1;
+    }
+    println!("\ntest result: ok. {count} passed; {} children", outcome::children());
+}
+
+/// Name, whether it needs root, and the test, which panics if it fails.
+type Test = (&'static str, bool, fn());
