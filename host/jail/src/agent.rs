@@ -32,7 +32,9 @@ pub enum AgentError {
 /// Drops all capabilities but `keep` from the permitted, effective and bounding sets, and all from
 /// the inheritable and ambient ones; `keep` may be less than the process has, not more.
 ///
-/// The bounding set keeps `keep` too, so a broker started from here can have them.
+/// The bounding set keeps `keep` too, so a broker started from here can have them. A process that may
+/// not change it (not root, or this was called before without keeping `SETPCAP`) still loses the
+/// others, and gets [`AgentError::Bounding`].
 pub fn keep_only(keep: CapabilitySet) -> Result<(), AgentError> {
     if let Some(threads) = process::threads().filter(|threads| *threads > 1) {
         return Err(AgentError::Threads { threads });
@@ -43,10 +45,12 @@ pub fn keep_only(keep: CapabilitySet) -> Result<(), AgentError> {
     if !missing.is_empty() {
         return Err(AgentError::Missing { missing });
     }
-    identity::keep_in_bounding_set(keep).map_err(|errno| AgentError::Bounding(errno.into()))?;
+    // First, for it needs a capability that may not be kept; where it fails, the others go all the same.
+    let bounding = identity::keep_in_bounding_set(keep);
     clear_ambient_capability_set().map_err(sets)?;
     let inheritable = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: keep, permitted: keep, inheritable }).map_err(sets)
+    set_capabilities(None, CapabilitySets { effective: keep, permitted: keep, inheritable }).map_err(sets)?;
+    bounding.map_err(|errno| AgentError::Bounding(errno.into()))
 }
 
 /// Says that nothing this process executes may gain privileges; inherited, and never undone.

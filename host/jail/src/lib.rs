@@ -75,6 +75,7 @@ impl Jail {
     pub fn enter(&self) -> Vec<LayerReport> {
         let mut reports = Reports::new(&self.skip);
         let threads = process::threads();
+        process::read_ahead();
         // A process that is not root can still get namespaces of its own below a user namespace;
         // where the kernel refuses that, the layers that need it say so.
         let was_root = identity::is_root();

@@ -17,6 +17,12 @@ pub(crate) fn threads() -> Option<usize> {
     Some(fs::read_dir("/proc/self/task").ok()?.count())
 }
 
+/// Has rustix read what it reads once: on kernels before 6.4 from a file of `/proc`, which will not be
+/// there, and it panics then. wasmtime uses the same rustix.
+pub(crate) fn read_ahead() {
+    let _ = rustix::param::page_size();
+}
+
 pub(crate) fn no_new_privileges() -> Outcome {
     set_no_new_privs(true).map_err(Fault::call("PR_SET_NO_NEW_PRIVS"))?;
     if no_new_privs().unwrap_or(false) { Ok(None) } else { Err(Fault::NotKept { flag: "no_new_privs" }) }

@@ -152,6 +152,8 @@ const NOT_A_THREAD: u64 = (libc::CLONE_NEWNS
 const SOCKET_TYPE: u64 = 0xf;
 /// `PR_SET_VMA` (prctl.h): names a mapping, as allocators do.
 const PR_SET_VMA: u64 = 0x5356_4d41;
+/// `PR_GET_AUXV` (prctl.h): what the kernel told the program at its start, such as the page size.
+const PR_GET_AUXV: u64 = 0x4155_5856;
 
 /// Options by level that a client may read and set: none of them attaches, binds or filters.
 const SOCKET_OPTIONS: &[(i32, i32)] = &[
@@ -223,6 +225,7 @@ fn arguments(pid: u32) -> Result<Rules> {
         libc::F_ADD_SEALS,
         libc::F_GET_SEALS,
     ];
+    let prctl = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA, PR_GET_AUXV];
     Ok(BTreeMap::from([
         // Of a descriptor; a path besides would find nothing below the empty root.
         (libc::SYS_statx, vec![masked(2, empty_path, empty_path)?]),
@@ -230,7 +233,7 @@ fn arguments(pid: u32) -> Result<Rules> {
         (libc::SYS_fcntl, any_of(1, &fcntl.map(|command| command as u64))?),
         // Not SIOCGSKNS, which makes a network namespace out of a socket.
         (libc::SYS_ioctl, any_of(1, &[libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX])?),
-        (libc::SYS_prctl, any_of(0, &[libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA])?),
+        (libc::SYS_prctl, any_of(0, &prctl)?),
         // `abort` signals its own thread.
         (libc::SYS_tgkill, any_of(0, &[u64::from(pid)])?),
         // Reading a limit of its own.
@@ -241,9 +244,8 @@ fn arguments(pid: u32) -> Result<Rules> {
 /// Kept by the runner with certain arguments.
 fn arguments_of_runner() -> Result<Rules> {
     let options = |lists: &[&[(i32, i32)]]| -> Result<Vec<SeccompRule>> {
-        let rule = |(level, option): &(i32, i32)| {
-            SeccompRule::new(vec![equal(1, *level as u64)?, equal(2, *option as u64)?])
-        };
+        let rule =
+            |(level, option): &(i32, i32)| SeccompRule::new(vec![equal(1, *level as u64)?, equal(2, *option as u64)?]);
         lists.iter().copied().flatten().map(rule).collect()
     };
     let stream = SeccompCondition::new(1, Dword, MaskedEq(SOCKET_TYPE), libc::SOCK_STREAM as u64)?;

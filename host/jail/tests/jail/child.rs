@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use sonde_jail::Jail;
 
 use crate::honest;
@@ -23,6 +24,13 @@ const TOO_MUCH_BYTES: usize = 256 << 20;
 /// What the child writes: the reports, then either `ok` or the errno's number, a line each.
 pub fn run(act: &str, jail: &str) {
     let jail: Jail = serde_json::from_str(jail).unwrap();
+    let act = match act.strip_prefix("old_kernel:") {
+        Some(act) => {
+            pretend_an_old_kernel();
+            act
+        }
+        None => act,
+    };
     let reports = jail.enter();
     say(&serde_json::to_string(&reports).unwrap());
     match perform(act) {
@@ -37,9 +45,22 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
+/// Has the kernel deny that it knows what came in 5.9 and later, and a container's refusal of mounts.
+fn pretend_an_old_kernel() {
+    let rules = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect();
+    let absent = rules(&[libc::SYS_close_range, libc::SYS_landlock_create_ruleset, libc::SYS_clone3]);
+    let refused = rules(&[libc::SYS_mount]);
+    for (rules, errno) in [(absent, libc::ENOSYS), (refused, libc::EPERM)] {
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let answer = SeccompAction::Errno(errno.unsigned_abs());
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).unwrap();
+        let program: BpfProgram = filter.try_into().unwrap();
+        seccompiler::apply_filter(&program).unwrap();
+    }
+}
+
 fn perform(act: &str) -> Result<(), Errno> {
     let (name, argument) = act.split_once(':').unwrap_or((act, ""));
-    let parent = || libc::c_long::from(rustix::process::getppid().unwrap().as_raw_pid());
     match name {
         "nothing" => Ok(()),
         "runner" => honest::runner(),
@@ -69,6 +90,16 @@ fn perform(act: &str) -> Result<(), Errno> {
             let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, argument.parse().unwrap());
             rustix::net::sendto(io::stdin(), b"x", rustix::net::SendFlags::empty(), &to).map(|_| ())
         }
+        "fork" => fork(),
+        "call" => call(argument.parse().unwrap(), [0; 5]),
+        _ => perform_raw(name),
+    }
+}
+
+/// The acts that are one system call, with what an attacker would pass.
+fn perform_raw(name: &str) -> Result<(), Errno> {
+    let parent = || libc::c_long::from(rustix::process::getppid().unwrap().as_raw_pid());
+    match name {
         "open" => open(c"/etc/passwd"),
         "open_proc" => open(c"/proc/1/environ"),
         "openat2" => {
@@ -90,8 +121,6 @@ fn perform(act: &str) -> Result<(), Errno> {
             let resource = libc::c_long::from(libc::RLIMIT_NOFILE);
             call(libc::SYS_prlimit64, [0, resource, wanted.as_ptr() as libc::c_long, 0, 0])
         }
-        "fork" => fork(),
-        "call" => call(argument.parse().unwrap(), [0; 5]),
         unknown => panic!("no act {unknown}"),
     }
 }

@@ -16,6 +16,9 @@ pub const GREETING: &[u8] = b"one two";
 
 /// Threads, an event loop, memory images, executable memory, and a socket that it receives.
 pub fn runner() -> Result<(), Errno> {
+    // First used inside, as by wasmtime: rustix reads it from the auxiliary vector.
+    assert!(rustix::param::page_size() >= 4096);
+    std::thread::available_parallelism().unwrap();
     let thread = std::thread::Builder::new().name("named".to_owned()).spawn(|| 7).unwrap();
     assert_eq!(thread.join().unwrap(), 7);
     image().unwrap();

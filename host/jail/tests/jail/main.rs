@@ -5,6 +5,7 @@
 //! have worked. The children are this binary again, which is why it has no harness: a process must
 //! have one thread to enter.
 
+mod agent;
 mod child;
 mod honest;
 mod outcome;
@@ -15,13 +16,14 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("--act") => return child::run(&arguments[2], &arguments[3]),
+        Some("--agent") => return agent::run(),
         Some("--middle") => return outcome::middle(&arguments[2]),
         _ => {}
     }
     let is_root = rustix::process::geteuid().is_root();
     let filter = arguments.get(1).filter(|argument| !argument.starts_with('-'));
     let mut count = 0;
-    for (name, needs_root, test) in walls::TESTS.iter().chain(rooms::TESTS) {
+    for (name, needs_root, test) in walls::TESTS.iter().chain(rooms::TESTS).chain(agent::TESTS) {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }

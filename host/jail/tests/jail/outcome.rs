@@ -96,6 +96,7 @@ pub fn middle(jail: &str) {
     command.arg("--act").arg("wait").arg(serde_json::to_string(&jail).unwrap());
     // Nobody sends to it, and it has no end as a stream has: only the kernel ends the child.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    #[allow(clippy::zombie_processes, reason = "that the child outlives this process is what is asked")]
     let _child = command.stdin(Stdio::from(OwnedFd::from(silent))).spawn().unwrap();
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

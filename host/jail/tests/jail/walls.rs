@@ -17,6 +17,7 @@ use crate::{Test, honest};
 
 pub const TESTS: &[Test] = &[
     ("every_wall_holds_by_itself", true, every_wall_holds_by_itself),
+    ("what_the_host_serves_is_out_of_reach", true, what_the_host_serves_is_out_of_reach),
     ("what_no_honest_process_calls_kills", false, what_no_honest_process_calls_kills),
     ("what_is_not_listed_is_refused", false, what_is_not_listed_is_refused),
     ("an_honest_runner_can_work", false, an_honest_runner_can_work),
@@ -24,6 +25,7 @@ pub const TESTS: &[Test] = &[
     ("a_forgotten_descriptor_is_closed", false, a_forgotten_descriptor_is_closed),
     ("the_child_dies_with_its_parent", false, the_child_dies_with_its_parent),
     ("a_wrong_parent_is_a_fault", false, a_wrong_parent_is_a_fault),
+    ("an_old_kernel_gives_the_rest", true, an_old_kernel_gives_the_rest),
     ("without_root_the_rest_still_holds", true, without_root_the_rest_still_holds),
 ];
 
@@ -37,27 +39,75 @@ const NO_CAPABILITIES: &[Layer] = &[Layer::Seccomp, Layer::Capabilities];
 const NO_IDENTITY: &[Layer] = &[Layer::Seccomp, Layer::User, Layer::Capabilities, Layer::Landlock];
 const NO_PRIVILEGE_DROP: &[Layer] = &[Layer::Seccomp, Layer::User, Layer::Capabilities];
 
+/// Act, what is left out, and how it ends. The first of each act has all layers.
+const CASES: &[(&str, &[Layer], Outcome)] = &[
+    ("execve", &[], Killed(libc::SIGSYS)),
+    ("execve", SECCOMP, Refused(libc::ENOENT)),
+    ("execve", NO_MOUNTS, Refused(libc::EACCES)),
+    ("command", &[], Killed(libc::SIGSYS)),
+    ("open", &[], Refused(libc::EPERM)),
+    ("open", SECCOMP, Refused(libc::ENOENT)),
+    ("open", NO_MOUNTS, Refused(libc::EACCES)),
+    ("open", NO_PATHS, Done),
+    ("openat2", &[], Refused(libc::EPERM)),
+    ("openat2", SECCOMP, Refused(libc::ENOENT)),
+    ("openat2", NO_MOUNTS, Refused(libc::EACCES)),
+    ("openat2", NO_PATHS, Done),
+    ("open_proc", &[], Refused(libc::EPERM)),
+    ("open_proc", SECCOMP, Refused(libc::ENOENT)),
+    ("open_proc", NO_MOUNTS, Refused(libc::EACCES)),
+    ("open_proc", NO_PATHS, Refused(libc::EACCES)),
+    ("setns_given", &[], Killed(libc::SIGSYS)),
+    ("setns_given", SECCOMP, Refused(libc::EPERM)),
+    ("setns_given", NO_IDENTITY, Done),
+    ("unshare", &[], Killed(libc::SIGSYS)),
+    ("unshare", SECCOMP, Refused(libc::EPERM)),
+    ("unshare", NO_USER, Refused(libc::EPERM)),
+    ("unshare", NO_CAPABILITIES, Refused(libc::EPERM)),
+    ("unshare", NO_IDENTITY, Done),
+    ("mount", &[], Killed(libc::SIGSYS)),
+    ("mount", SECCOMP, Refused(libc::EPERM)),
+    ("mount", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
+    ("mount", NO_IDENTITY, Done),
+    ("ptrace", &[], Killed(libc::SIGSYS)),
+    ("ptrace", SECCOMP, Refused(libc::EPERM)),
+    ("ptrace", NO_LANDLOCK, Refused(libc::EPERM)),
+    ("ptrace", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
+    ("kill_parent", &[], Refused(libc::EPERM)),
+    ("kill_parent", NO_LANDLOCK, Refused(libc::EPERM)),
+    ("kill_parent", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
+    ("kill_parent", NO_IDENTITY, Done),
+    ("siocgskns_given", &[], Refused(libc::EPERM)),
+    ("siocgskns_given", SECCOMP, Refused(libc::EPERM)),
+    ("siocgskns_given", NO_IDENTITY, Done),
+    ("bpf", &[], Killed(libc::SIGSYS)),
+    ("bpf", SECCOMP, Refused(libc::EPERM)),
+    ("setuid", &[], Refused(libc::EPERM)),
+    ("setuid", SECCOMP, Refused(libc::EPERM)),
+    ("setuid", NO_CAPABILITIES, Refused(libc::EPERM)),
+    ("setuid", NO_IDENTITY, Done),
+    ("raise_limit", &[], Refused(libc::EPERM)),
+    ("raise_limit", SECCOMP, Refused(libc::EPERM)),
+    ("fork", &[], Killed(libc::SIGSYS)),
+    ("fork", SECCOMP, Done),
+];
+
 fn every_wall_holds_by_itself() {
+    for (act, skip, expected) in CASES {
+        expect(act, skip, expected);
+    }
+    // Without seccomp, the count of the user's processes ends a fork bomb at once.
+    let mut alone = jail(SECCOMP);
+    alone.processes = 1;
+    assert_eq!(attempt("fork", &alone, Stdio::null()).1, Refused(libc::EAGAIN));
+    assert_eq!(attempt("thread", &alone, Stdio::null()).1, Refused(libc::EAGAIN));
+}
+
+fn what_the_host_serves_is_out_of_reach() {
     let host = Host::new();
     let (tcp, name) = (format!("tcp:{}", host.port()), format!("abstract:{}", host.abstract_name));
     let given = format!("connect_given:{}", host.port());
     let cases: &[(&str, &[Layer], Outcome)] = &[
-        ("execve", &[], Killed(libc::SIGSYS)),
-        ("execve", SECCOMP, Refused(libc::ENOENT)),
-        ("execve", NO_MOUNTS, Refused(libc::EACCES)),
-        ("command", &[], Killed(libc::SIGSYS)),
-        ("open", &[], Refused(libc::EPERM)),
-        ("open", SECCOMP, Refused(libc::ENOENT)),
-        ("open", NO_MOUNTS, Refused(libc::EACCES)),
-        ("open", NO_PATHS, Done),
-        ("openat2", &[], Refused(libc::EPERM)),
-        ("openat2", SECCOMP, Refused(libc::ENOENT)),
-        ("openat2", NO_MOUNTS, Refused(libc::EACCES)),
-        ("openat2", NO_PATHS, Done),
-        ("open_proc", &[], Refused(libc::EPERM)),
-        ("open_proc", SECCOMP, Refused(libc::ENOENT)),
-        ("open_proc", NO_MOUNTS, Refused(libc::EACCES)),
-        ("open_proc", NO_PATHS, Refused(libc::EACCES)),
         (&tcp, &[], Refused(libc::EPERM)),
         (&tcp, SECCOMP, Refused(libc::EACCES)),
         (&tcp, NO_LANDLOCK, Refused(libc::ENETUNREACH)),
@@ -69,48 +119,10 @@ fn every_wall_holds_by_itself() {
         (&given, &[], Refused(libc::EPERM)),
         (&given, SECCOMP, Refused(libc::EACCES)),
         (&given, NO_LANDLOCK, Done),
-        ("setns_given", &[], Killed(libc::SIGSYS)),
-        ("setns_given", SECCOMP, Refused(libc::EPERM)),
-        ("setns_given", NO_IDENTITY, Done),
-        ("unshare", &[], Killed(libc::SIGSYS)),
-        ("unshare", SECCOMP, Refused(libc::EPERM)),
-        ("unshare", NO_USER, Refused(libc::EPERM)),
-        ("unshare", NO_CAPABILITIES, Refused(libc::EPERM)),
-        ("unshare", NO_IDENTITY, Done),
-        ("mount", &[], Killed(libc::SIGSYS)),
-        ("mount", SECCOMP, Refused(libc::EPERM)),
-        ("mount", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
-        ("mount", NO_IDENTITY, Done),
-        ("ptrace", &[], Killed(libc::SIGSYS)),
-        ("ptrace", SECCOMP, Refused(libc::EPERM)),
-        ("ptrace", NO_LANDLOCK, Refused(libc::EPERM)),
-        ("ptrace", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
-        ("kill_parent", &[], Refused(libc::EPERM)),
-        ("kill_parent", NO_LANDLOCK, Refused(libc::EPERM)),
-        ("kill_parent", NO_PRIVILEGE_DROP, Refused(libc::EPERM)),
-        ("kill_parent", NO_IDENTITY, Done),
-        ("siocgskns_given", &[], Refused(libc::EPERM)),
-        ("siocgskns_given", SECCOMP, Refused(libc::EPERM)),
-        ("siocgskns_given", NO_IDENTITY, Done),
-        ("bpf", &[], Killed(libc::SIGSYS)),
-        ("bpf", SECCOMP, Refused(libc::EPERM)),
-        ("setuid", &[], Refused(libc::EPERM)),
-        ("setuid", SECCOMP, Refused(libc::EPERM)),
-        ("setuid", NO_CAPABILITIES, Refused(libc::EPERM)),
-        ("setuid", NO_IDENTITY, Done),
-        ("raise_limit", &[], Refused(libc::EPERM)),
-        ("raise_limit", SECCOMP, Refused(libc::EPERM)),
-        ("fork", &[], Killed(libc::SIGSYS)),
-        ("fork", SECCOMP, Done),
     ];
     for (act, skip, expected) in cases {
         expect(act, skip, expected);
     }
-    // Without seccomp, the count of the user's processes ends a fork bomb at once.
-    let mut alone = jail(SECCOMP);
-    alone.processes = 1;
-    assert_eq!(attempt("fork", &alone, Stdio::null()).1, Refused(libc::EAGAIN));
-    assert_eq!(attempt("thread", &alone, Stdio::null()).1, Refused(libc::EAGAIN));
 }
 
 fn expect(act: &str, skip: &[Layer], expected: &Outcome) {
@@ -247,6 +259,17 @@ fn a_wrong_parent_is_a_fault() {
     assert!(report.fault.as_deref().unwrap().contains("it has died"), "{report:?}");
 }
 
+fn an_old_kernel_gives_the_rest() {
+    let forgotten = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::io::fcntl_setfd(&forgotten, rustix::io::FdFlags::empty()).unwrap();
+    let (reports, outcome) = attempt("old_kernel:descriptors", &jail(&[]), Stdio::null());
+    assert_eq!(outcome, Done, "{reports:?}");
+    let faults = reports.iter().filter(|report| report.fault.is_some()).map(|report| report.layer);
+    assert_eq!(faults.collect::<Vec<_>>(), [Layer::Cgroup, Layer::Mounts, Layer::Landlock], "{reports:?}");
+    assert_eq!(attempt("old_kernel:open", &jail(&[]), Stdio::null()).1, Refused(libc::EPERM));
+    assert_eq!(attempt("old_kernel:thread", &jail(&[]), Stdio::null()).1, Done);
+}
+
 fn without_root_the_rest_still_holds() {
     let (_folder, path) = copy_for_all();
     let attempt = |act: &str, skip: &[Layer]| {
@@ -261,11 +284,19 @@ fn without_root_the_rest_still_holds() {
     // A kernel may keep user namespaces from users; then all three are missing, and said to be.
     let spaces = [Layer::Network, Layer::Ipc, Layer::Mounts].map(fault);
     assert!(spaces == [false; 3] || spaces == [true; 3], "{reports:?}");
-    let unconditional = Layer::ALL.into_iter().filter(|layer| {
-        !matches!(layer, Layer::User | Layer::Cgroup | Layer::Network | Layer::Ipc | Layer::Mounts)
-    });
+    let unconditional = Layer::ALL
+        .into_iter()
+        .filter(|layer| !matches!(layer, Layer::User | Layer::Cgroup | Layer::Network | Layer::Ipc | Layer::Mounts));
     assert_eq!(unconditional.filter(|layer| fault(*layer)).collect::<Vec<_>>(), [], "{reports:?}");
 
+    for report in &reports {
+        let state = report.fault.as_deref().or(report.detail.as_deref()).unwrap_or_default();
+        println!(
+            "  {}: {} {state}",
+            report.layer.as_str(),
+            if report.fault.is_some() { "missing" } else { "in force" }
+        );
+    }
     let path_gone = if spaces[0] { libc::EACCES } else { libc::ENOENT };
     assert_eq!(attempt("open", SECCOMP).1, Refused(path_gone));
     assert_eq!(attempt("open", NO_MOUNTS).1, Refused(libc::EACCES));
