@@ -12,19 +12,22 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sonde_collect::{GroupSource, NodeId, ProcessGroup, Runtime};
-use sonde_host::Policy;
+use sonde_host::{Policy, Share};
 
 use crate::matching::Match;
 
 mod policy;
 mod print;
+mod sandbox;
+
+pub use sandbox::Sandbox;
 
 /// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
 const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
 const LOWEST_FLOOR: Duration = Duration::from_millis(50);
 const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
-const RESERVED_NAMES: [&str; 4] = ["node", "gz", "instances", "refresh"];
+const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
 pub const OPERATOR: &str = "operator";
 
@@ -47,6 +50,10 @@ struct Raw {
     node: RawNode,
     reading: RawReading,
     policy: toml::Table,
+    sandbox: sandbox::RawSandbox,
+    share: sandbox::RawShare,
+    #[serde(rename = "account")]
+    accounts: Vec<sandbox::RawAccount>,
     sensors_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     #[serde(rename = "process_group")]
@@ -184,6 +191,11 @@ pub struct Config {
     pub node_id: Option<String>,
     pub floor: Duration,
     pub policy: Policy,
+    pub sandbox: Sandbox,
+    /// What an account may use of the node, where nothing else is said of it.
+    pub share: Share,
+    /// What is said of accounts by name.
+    pub accounts: BTreeMap<String, Share>,
     pub sensors_dir: PathBuf,
     pub state_dir: PathBuf,
     pub process_groups: Vec<ProcessGroup>,
@@ -192,6 +204,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// What an account may use of the node.
+    pub fn share(&self, account: &str) -> Share {
+        let unnamed = if account == OPERATOR { &Share::OPERATOR } else { &self.share };
+        self.accounts.get(account).unwrap_or(unnamed).clone()
+    }
+
     /// Reads and checks a file. `listen` is where to listen when the file does not say.
     pub fn load(path: &Path, listen: SocketAddr) -> Result<Self, ConfigError> {
         let shown = path.display().to_string();
@@ -243,12 +261,16 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
     if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
         faults.push(format!("node.id: {error}"));
     }
+    let share = sandbox::share("share", raw.share, &Share::DEFAULT, faults);
     Config {
         listen,
         tls,
         node_id: raw.node.id,
         floor,
         policy: policy::read(raw.policy, faults),
+        sandbox: sandbox::read(raw.sandbox, folder, faults),
+        accounts: sandbox::accounts(raw.accounts, &share, faults),
+        share,
         sensors_dir: folder.join(raw.sensors_dir.unwrap_or_else(|| "sensors".into())),
         state_dir: folder.join(raw.state_dir.unwrap_or_else(|| "state".into())),
         process_groups: process_groups(raw.process_groups, folder, faults),
@@ -384,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_what_was_meant() {
-        let written = "[listen]\naddress = \"127.0.0.1:1\"\n[policy]\ntcp = [1, \"5-9\"]\nfiles = [\"/etc\"]\nfuel = 7\n[[process_group]]\nname = \"a\"\nport = 80\n[[sensor]]\nfile = \"x.wasm\"\nmatch = { name = \"a*\" }\nconfig = { port = 1 }\nsecrets = { key = \"k\" }\n[[owner]]\naccount = \"acme\"\nmatch = { runtime = \"runc\" }\n";
+        let written = "[listen]\naddress = \"127.0.0.1:1\"\n[policy]\ntcp = [1, \"5-9\"]\nfiles = [\"/etc\"]\nfuel = 7\n[[process_group]]\nname = \"a\"\nport = 80\n[[sensor]]\nfile = \"x.wasm\"\nmatch = { name = \"a*\" }\nconfig = { port = 1 }\nsecrets = { key = \"k\" }\n[[owner]]\naccount = \"acme\"\nmatch = { runtime = \"runc\" }\n[sandbox]\nrunners_for = \"account\"\nquarantine_after = 3\n[share]\nseries = 7\n[[account]]\nname = \"acme\"\ncpu_cores = 1.5\n";
         let config = parse(written).unwrap();
         assert_eq!(parse(&config.to_toml()).unwrap(), config);
         assert_eq!(parse(&parse("").unwrap().to_toml()).unwrap(), parse("").unwrap());

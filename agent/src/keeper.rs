@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason};
+use sonde_broker::Client;
+use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
 use sonde_host::TargetId;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::broker::BrokerRoom;
 use crate::config::{Config, ConfigError, OPERATOR};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
@@ -70,7 +70,8 @@ pub(crate) struct Parts {
     pub(crate) published: watch::Sender<Arc<Config>>,
     pub(crate) node: NodeId,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) room: Arc<BrokerRoom>,
+    pub(crate) broker: Arc<Client>,
+    pub(crate) roots: Arc<Roots>,
     pub(crate) finder: Finder,
     pub(crate) findings: mpsc::Receiver<Finding>,
     pub(crate) about: Arc<About>,
@@ -216,6 +217,9 @@ impl Keeper {
         if (old.listen, &old.tls, &old.node_id) != (config.listen, &config.tls, &config.node_id) {
             tracing::warn!("listen and node take effect at the next start");
         }
+        if old.sandbox != config.sandbox {
+            tracing::warn!("sandbox takes effect at the next start");
+        }
         self.placing.state = StateFiles::new(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
@@ -300,15 +304,15 @@ impl Keeper {
         } else {
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
-        self.parts.room.owners.note(&found, &owner);
-        let reader = InstanceReader::new(found.clone(), self.parts.room.roots.clone(), &self.budget);
+        self.parts.broker.note(&found, &owner);
+        let reader = InstanceReader::new(found.clone(), self.parts.roots.clone(), &self.budget);
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;
     }
 
     async fn gone(&mut self, id: Uuid, reason: Reason) {
-        self.parts.room.owners.forget(id);
+        self.parts.broker.forget(id);
         self.placing.remove(id).await;
         if let Some(instance) = self.parts.catalogue.remove(id, reason) {
             let name = &instance.found.name.runtime_id;

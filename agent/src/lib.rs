@@ -4,13 +4,14 @@
 //! (`sonde-host`) runs, `serve` answers. Each part owns what it changes; the catalogue is where they meet.
 
 mod about;
-mod broker;
+mod capacity;
 pub mod config;
 mod finder;
 mod floor;
 mod gate;
 mod instance;
 mod keeper;
+mod kernel;
 mod matching;
 mod node;
 mod placing;
@@ -25,16 +26,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sonde_broker::{Client, ClientError, Launched, raise_descriptors};
 use sonde_collect::identity::NodeIdError;
 use sonde_collect::mounts::RootsError;
 use sonde_collect::{NodeId, Roots, families};
-use sonde_host::{EngineError, Loader, Reserved, Schedule};
+use sonde_host::{Accounts, CodeCache, CodeCacheError, Compiling, Loader, Reserved, Schedule, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use about::About;
-use broker::BrokerRoom;
 use config::{Config, ConfigError};
 use finder::Finder;
 use instance::Catalogue;
@@ -55,6 +56,8 @@ const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le"
 const MACHINE_ID: &str = "/etc/machine-id";
 /// The file that holds a made-up id where the machine has none.
 const NODE_ID_FILE: &str = "node-id";
+/// The folder of compiled code, in the folder of state.
+const CODE_FOLDER: &str = "code";
 /// Findings on their way to the keeper.
 const FINDINGS: usize = 64;
 
@@ -69,8 +72,10 @@ pub enum StartError {
     KeepNodeId { path: String, source: io::Error },
     #[error("the kernel's files are not where they should be")]
     Roots { source: RootsError },
-    #[error("the sandbox cannot be set up")]
-    Engine { source: EngineError },
+    #[error("the broker cannot be reached")]
+    Broker { source: ClientError },
+    #[error("compiled sensors cannot be kept")]
+    Code { source: CodeCacheError },
     #[error("{address} cannot be listened on; is another agent running?")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("TLS cannot be set up")]
@@ -79,23 +84,15 @@ pub enum StartError {
     Thread { what: &'static str, source: io::Error },
 }
 
-/// An error and all that is behind it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(behind) = source {
-        line.push_str(": ");
-        line.push_str(&behind.to_string());
-        source = behind.source();
-    }
-    line
-}
+pub use sonde_broker::{keep_agents, launch};
+pub use sonde_host::chain;
 
 /// A running agent. Dropping it does not stop it; [`Agent::stop`] does.
 pub struct Agent {
     address: SocketAddr,
     scheme: &'static str,
     catalogue: Arc<Catalogue>,
+    broker: Arc<Client>,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
     keeper: JoinHandle<()>,
@@ -103,8 +100,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts everything; returns when the agent listens.
-    pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+    /// Starts everything behind a broker that was launched before there were threads; returns when the agent listens.
+    pub async fn start(source: ConfigSource, launched: Launched) -> Result<Self, StartError> {
         let config_text = source.read()?;
         let config = Arc::new(source.parse(&config_text)?);
         let roots = Arc::new(Roots::of_this_machine().map_err(|source| StartError::Roots { source })?);
@@ -121,10 +118,16 @@ impl Agent {
 
         let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
         let threads = Arc::new(threads);
-        let loader = Loader::new(reserved()).map_err(|source| StartError::Engine { source })?;
-        let threads_of_sensors = std::thread::available_parallelism().map_or(1, usize::from);
-        let schedule =
-            Schedule::start(threads_of_sensors).map_err(|source| StartError::Thread { what: "sensors", source })?;
+        let key = launched.key();
+        let settings = capacity::fit(settings(&config), raise_descriptors());
+        let broker = launched.connect(settings.runner_memory_bytes).map_err(|source| StartError::Broker { source })?;
+        let cache =
+            CodeCache::open(&config.state_dir.join(CODE_FOLDER)).map_err(|source| StartError::Code { source })?;
+        let schedule = Schedule::start(settings, broker.clone(), Some(key))
+            .map_err(|source| StartError::Thread { what: "sensors", source })?;
+        let loader = Loader::new(reserved(), cache, Compiling::new(broker.clone()), schedule.clone());
+        let accounts = Arc::<Accounts>::default();
+        schedule.warm().await;
         let (findings_in, findings) = mpsc::channel(FINDINGS);
         let finder = Finder::start(roots.clone(), keeper::discovery_config(&node, &config), findings_in)
             .map_err(|source| StartError::Thread { what: "finding instances", source })?;
@@ -135,11 +138,12 @@ impl Agent {
         let (stop, stopping) = watch::channel(false);
         let (is_ready, ready) = watch::channel(false);
 
-        let broker_room = Arc::new(BrokerRoom::new(roots.clone()));
+        let loader = Arc::new(loader);
         let with = With {
-            loader: Arc::new(loader),
+            loader: loader.clone(),
             schedule: schedule.clone(),
-            room: broker_room.clone(),
+            broker: broker.clone(),
+            accounts: accounts.clone(),
             threads: threads.clone(),
             about: about.clone(),
         };
@@ -150,7 +154,8 @@ impl Agent {
             published,
             node,
             catalogue: catalogue.clone(),
-            room: broker_room,
+            broker: broker.clone(),
+            roots: roots.clone(),
             finder,
             findings,
             about: about.clone(),
@@ -161,6 +166,8 @@ impl Agent {
             node: NodeGate::new(roots),
             threads,
             schedule,
+            loader,
+            accounts,
             config: config_now,
             about,
             refresh: refresh.clone(),
@@ -170,7 +177,7 @@ impl Agent {
         let keeper = tokio::spawn(keeper.keep(refreshes, stopping.clone()));
         let server = tokio::spawn(serve::serve(listener, tls, Arc::new(room), stopping));
         tokio::spawn(first_look(refresh, is_ready));
-        Ok(Self { address, scheme, catalogue, stop, ready, keeper, server })
+        Ok(Self { address, scheme, catalogue, broker, stop, ready, keeper, server })
     }
 
     /// Where it listens.
@@ -198,11 +205,12 @@ impl Agent {
         let _ = self.ready.wait_for(|ready| *ready).await;
     }
 
-    /// Resolves when a part without which the agent is of no use has ended by itself. That is a defect, and the process should end too.
-    pub async fn failed(&mut self) {
+    /// Resolves to the name of a part without which the agent is of no use, when that has ended by itself. The process should end too.
+    pub async fn failed(&mut self) -> &'static str {
         tokio::select! {
-            _ = &mut self.keeper => {}
-            _ = &mut self.server => {}
+            _ = &mut self.keeper => "the keeper",
+            _ = &mut self.server => "the server",
+            () = self.broker.ended() => "the broker",
         }
     }
 
@@ -214,6 +222,7 @@ impl Agent {
                 tracing::error!(part, %error, "a part of the agent did not end cleanly; this is a defect of the agent");
             }
         }
+        self.broker.stop().await;
     }
 }
 
@@ -238,6 +247,18 @@ async fn first_look(refresh: mpsc::Sender<tokio::sync::oneshot::Sender<()>>, is_
     let _ = refresh.send(done).await;
     let _ = looked.await;
     let _ = is_ready.send(true);
+}
+
+/// How runs are placed on this machine.
+fn settings(config: &Config) -> Settings {
+    let sandbox = &config.sandbox;
+    Settings {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        runners_for: sandbox.runners_for,
+        runner_memory_bytes: sandbox.memory_bytes,
+        standing: sandbox.standing,
+        ..Settings::default()
+    }
 }
 
 /// What no sensor may claim: the node's own families, Prometheus's, and the labels that either puts on.

@@ -7,18 +7,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use sonde_broker::{Client, OpenDoors};
 use sonde_collect::Found;
 use sonde_expo::name::sample_names;
-use sonde_host::{Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
+use sonde_host::{Accounts, Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::broker::{BrokerRoom, InstanceBroker};
-use crate::config::{Config, SensorRule};
+use crate::config::{Config, OPERATOR, SensorRule};
 use crate::instance::{Instance, Placed};
+use crate::kernel::InstanceKernel;
 use crate::matching::Match;
 use crate::reading_threads::ReadingThreads;
 use crate::sensor_files::{NewFile, SensorFiles, Stamp};
@@ -39,7 +39,8 @@ struct PlacedAs {
 pub(crate) struct With {
     pub(crate) loader: Arc<Loader>,
     pub(crate) schedule: Schedule,
-    pub(crate) room: Arc<BrokerRoom>,
+    pub(crate) broker: Arc<Client>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) threads: Arc<ReadingThreads>,
     pub(crate) about: Arc<About>,
 }
@@ -50,7 +51,15 @@ pub(crate) struct Placing {
     files: SensorFiles,
     loading: JoinSet<Loaded>,
     pub(crate) state: StateFiles,
-    slots: HashMap<(Uuid, Arc<str>), (PlacedAs, Arc<Slot>)>,
+    slots: HashMap<(Uuid, Arc<str>), InPlace>,
+}
+
+/// A sensor on an instance.
+struct InPlace {
+    placed_as: PlacedAs,
+    slot: Arc<Slot>,
+    /// What the broker was told of it, for as long as it is there.
+    _doors: Option<OpenDoors>,
 }
 
 impl Placing {
@@ -64,9 +73,11 @@ impl Placing {
         let look = tokio::task::block_in_place(|| self.files.look(&config.sensors_dir));
         for NewFile { name, stamp, bytes } in look.new {
             let loader = self.with.loader.clone();
+            // The folder is the operator's, and so is what compiling it costs.
+            let account = self.with.accounts.account(OPERATOR, &config.share(OPERATOR));
             self.loading.spawn_on(
                 async move {
-                    let loaded = loader.load(bytes).await;
+                    let loaded = loader.load(bytes, &account).await;
                     (name, stamp, loaded)
                 },
                 self.with.schedule.runtime(),
@@ -106,7 +117,7 @@ impl Placing {
     /// Takes slots away, their state kept.
     async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
         for key in keys {
-            if let Some((_, slot)) = self.slots.remove(&key) {
+            if let Some(InPlace { slot, .. }) = self.slots.remove(&key) {
                 tracing::debug!(instance = %key.0, sensor = %key.1, "a sensor was taken away");
                 self.save(key.0, &slot);
                 self.with.schedule.remove(slot).await;
@@ -167,10 +178,10 @@ impl Placing {
         let file_fault = file.fault.clone();
         let Some(sensor) = file.sensor.clone() else { return (None, file_fault) };
         match decide(&sensor, rule, config, beside) {
-            Ok(grant) => (Some(self.ensure(instance, config.floor, name, rule, sensor, grant).await), file_fault),
+            Ok(grant) => (Some(self.ensure(instance, config, name, rule, sensor, grant).await), file_fault),
             Err(fault) => {
                 self.say_refused(instance, name, &fault);
-                let before = self.slots.get(&(instance.id(), name.clone())).map(|(_, slot)| slot.clone());
+                let before = self.slots.get(&(instance.id(), name.clone())).map(|known| known.slot.clone());
                 let keeps = |slot: &Slot| {
                     let rule_is_broken = slot.sensor.manifest.resolve(&rule.config).is_err();
                     let as_before = || decide(&slot.sensor, rule, config, beside).is_ok_and(|g| g == *slot.grant);
@@ -187,7 +198,7 @@ impl Placing {
     async fn ensure(
         &mut self,
         instance: &Arc<Instance>,
-        floor: Duration,
+        config: &Config,
         name: &Arc<str>,
         rule: &SensorRule,
         sensor: Arc<Sensor>,
@@ -196,28 +207,30 @@ impl Placing {
         let key = (instance.id(), name.clone());
         let grant = Arc::new(grant);
         let placed_as = PlacedAs { digest: sensor.digest, grant: grant.clone(), secrets: rule.secrets.clone() };
-        if let Some((before, slot)) = self.slots.get(&key) {
-            if *before == placed_as {
-                return slot.clone();
+        let account = self.with.accounts.account(&instance.owner, &config.share(&instance.owner));
+        if let Some(before) = self.slots.get(&key) {
+            if before.placed_as == placed_as {
+                return before.slot.clone();
             }
-            let slot = slot.clone();
+            let slot = before.slot.clone();
             self.save(instance.id(), &slot);
             self.with.schedule.remove(slot).await;
         }
-        let broker = InstanceBroker {
-            room: self.with.room.clone(),
-            found: instance.found.clone(),
-            owner: instance.owner.clone(),
-            gate: instance.gate.clone(),
-            threads: self.with.threads.clone(),
-            floor,
-            secrets: rule.secrets.clone(),
+        let kernel =
+            InstanceKernel { gate: instance.gate.clone(), threads: self.with.threads.clone(), floor: config.floor };
+        let doors = self.with.broker.doors(instance.id(), &grant, &rule.secrets).await;
+        let placement = Placement {
+            target: instance.target,
+            name: name.clone(),
+            sensor,
+            account,
+            doors: doors.as_ref().map(OpenDoors::number),
+            kernel: Arc::new(kernel),
+            state: if grant.state { self.state.load(instance.id(), name) } else { Vec::new() },
+            grant,
         };
-        let state = if grant.state { self.state.load(instance.id(), name) } else { Vec::new() };
-        let placement =
-            Placement { target: instance.target, name: name.clone(), sensor, grant, broker: Arc::new(broker), state };
         let slot = self.with.schedule.place(placement).await;
-        self.slots.insert(key, (placed_as, slot.clone()));
+        self.slots.insert(key, InPlace { placed_as, slot: slot.clone(), _doors: doors });
         slot
     }
 
@@ -233,7 +246,7 @@ impl Placing {
 
     /// Keeps all state that has changed.
     pub(crate) fn write_state(&mut self) {
-        let slots: Vec<_> = self.slots.iter().map(|((id, _), (_, slot))| (*id, slot.clone())).collect();
+        let slots: Vec<_> = self.slots.iter().map(|((id, _), known)| (*id, known.slot.clone())).collect();
         for (id, slot) in slots {
             self.save(id, &slot);
         }

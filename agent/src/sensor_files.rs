@@ -8,9 +8,14 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use sonde_host::{LoadError, MAX_SENSOR_BYTES, Sensor};
+
+/// After a fault of the node's a file is tried again, each time after twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// Which version of a file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub(crate) struct SensorFile {
     pub(crate) sensor: Option<Arc<Sensor>>,
     /// Why the newest version could not be.
     pub(crate) fault: Option<Arc<str>>,
+    /// The node was short of something: how often in a row, and when it is tried again.
+    again: Option<(u32, Instant)>,
 }
 
 impl SensorFile {
@@ -116,10 +123,12 @@ impl SensorFiles {
         let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         let stamp = Stamp { inode: metadata.ino(), size_bytes: metadata.len(), changed_ns };
         let file = self.files.entry(name.to_owned()).or_default();
-        if file.stamp == Some(stamp) {
+        if file.stamp == Some(stamp) && file.again.is_none_or(|(_, at)| at > Instant::now()) {
             return;
         }
-        file.stamp = Some(stamp);
+        if file.stamp.replace(stamp) != Some(stamp) {
+            file.again = None;
+        }
         match read(path) {
             Ok(bytes) => look.new.push(NewFile { name: name.to_owned(), stamp, bytes }),
             Err(fault) => {
@@ -137,12 +146,14 @@ impl SensorFiles {
                 tracing::info!(sensor = name, version = sensor.manifest.version, digest = %sensor.digest, "a sensor was loaded");
                 file.sensor = Some(sensor);
                 file.fault = None;
+                file.again = None;
             }
             Err(error) => {
-                if error.is_transient() {
-                    // The node was short of something: the next beat tries again.
-                    file.stamp = None;
-                }
+                file.again = error.is_transient().then(|| {
+                    let times = file.again.map_or(0, |(times, _)| times);
+                    let wait = FIRST_WAIT.saturating_mul(1 << times.min(16)).min(LONGEST_WAIT);
+                    (times + 1, Instant::now() + wait)
+                });
                 file.refuse(name, crate::chain(&error));
             }
         }

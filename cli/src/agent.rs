@@ -1,11 +1,13 @@
 //! `sonde agent`: the node's daemon, until a signal ends it.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use sonde_agent::config::Config;
 use sonde_agent::{Agent, ConfigSource, StartError, chain};
+use sonde_broker::Launched;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, print};
@@ -13,6 +15,9 @@ use crate::logging::Logging;
 
 /// Where the daemon listens unless its configuration says otherwise: loopback, because anything else needs certificates.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9164);
+
+/// The very file that this process runs, whatever a package has put in its place since: agent, broker and runners are of one build.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
 #[derive(Args)]
 pub struct AgentArgs {
@@ -34,17 +39,32 @@ impl AgentArgs {
         }
         self.logging.start();
         let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN, any_port: false };
+        let launched = launch(&source, &self.logging)?;
         run_until_signal(async {
-            let agent = start(source).await?;
+            let agent = start(source, launched).await?;
             tracing::info!(url = agent.url(), "the agent listens");
             Ok(agent)
         })
     }
 }
 
+/// Starts the broker, which keeps the privileges, and gives up those of this process. To be called before there is a second thread.
+pub fn launch(source: &ConfigSource, logging: &Logging) -> Result<Launched, Failure> {
+    // A configuration that is wrong starts nothing.
+    let config = Config::load(&source.path, source.default_listen).map_err(|error| Failure::usage(chain(&error)))?;
+    let program = PathBuf::from(THIS_PROGRAM);
+    let mut arguments: Vec<OsString> = logging.arguments().map(OsString::from).into();
+    if let Some(compile_worker) = config.sandbox.compile_worker {
+        arguments.extend(["--compile-worker".into(), compile_worker.into_os_string()]);
+    }
+    let launched = sonde_agent::launch(&program, &arguments).map_err(|error| Failure::failed(chain(&error)))?;
+    sonde_agent::keep_agents();
+    Ok(launched)
+}
+
 /// Starts an agent; a configuration that is wrong is the caller's fault (2), anything else a failure (1).
-pub async fn start(source: ConfigSource) -> Result<Agent, Failure> {
-    Agent::start(source).await.map_err(|error| match &error {
+pub async fn start(source: ConfigSource, launched: Launched) -> Result<Agent, Failure> {
+    Agent::start(source, launched).await.map_err(|error| match &error {
         StartError::Config(_) | StartError::NodeId { .. } => Failure::usage(chain(&error)),
         _ => Failure::failed(chain(&error)),
     })
@@ -67,7 +87,9 @@ pub fn run_until_signal(starting: impl Future<Output = Result<Agent, Failure>>) 
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            () = agent.failed() => return Err(Failure::failed("a part of the agent has ended by itself; its log says which")),
+            part = agent.failed() => {
+                return Err(Failure::failed(format!("{part} has ended by itself, and nothing goes on without it; start it all again")));
+            }
         }
         tracing::info!("stopping; a second signal ends it at once");
         tokio::select! {

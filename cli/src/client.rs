@@ -1,11 +1,11 @@
-//! Asking a running agent: which one, and one GET.
+//! Asking a running agent: which one, and one request.
 
 use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
 use hyper::body::Bytes;
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
 use crate::Running;
@@ -56,13 +56,22 @@ fn of_folder(folder: &Path) -> Result<String, Failure> {
 
 /// One GET of a path, which begins with `/`.
 pub fn get(running: &Running, path: &str) -> Result<Answer, Failure> {
+    request(running, Method::GET, path)
+}
+
+/// One POST, without a body.
+pub fn post(running: &Running, path: &str) -> Result<Answer, Failure> {
+    request(running, Method::POST, path)
+}
+
+fn request(running: &Running, method: Method, path: &str) -> Result<Answer, Failure> {
     let url = agent(running)?;
     let authority = url.strip_prefix("http://").ok_or_else(|| {
         Failure::usage(format!("{url} is not an http:// URL; a TLS agent is asked through its proxy"))
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime can be started: {error}")))?;
-    let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(authority, path)).await });
+    let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(authority, method, path)).await });
     match asked {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Failure::failed(format!("the agent at {url} does not answer: {error}; is it running?"))),
@@ -70,11 +79,11 @@ pub fn get(running: &Running, path: &str) -> Result<Answer, Failure> {
     }
 }
 
-async fn ask(authority: &str, path: &str) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+async fn ask(authority: &str, method: Method, path: &str) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
     let stream = tokio::net::TcpStream::connect(authority).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(path).header("host", authority).body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header("host", authority).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     let reason = response.headers().get("x-sonde-reason").and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -40,6 +40,15 @@ impl Level {
 }
 
 impl Logging {
+    /// The same, as arguments for another process of ours.
+    pub fn arguments(&self) -> [&'static str; 4] {
+        let format = match self.log_format {
+            Format::Text => "text",
+            Format::Json => "json",
+        };
+        ["--log", self.log.as_str(), "--log-format", format]
+    }
+
     /// Begins to log. A filter that means nothing falls back to `info`.
     pub fn start(&self) {
         let given = std::env::var("RUST_LOG").unwrap_or_else(|_| self.log.as_str().to_owned());

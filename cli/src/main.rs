@@ -5,16 +5,22 @@
 
 mod agent;
 mod client;
+mod explain;
 mod failure;
 mod get;
 mod instance;
 mod logging;
 mod sensor_build;
+#[cfg(feature = "compiler")]
 mod sensor_inspect;
 mod sensor_new;
+mod sensor_release;
+#[cfg(feature = "compiler")]
 mod sensor_test;
 mod table;
 mod up;
+mod wiping;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +45,7 @@ enum Command {
     Up(up::Up),
     /// Run the node's daemon
     Agent(agent::AgentArgs),
-    /// A sensor author's day: new, build, inspect, test
+    /// A sensor author's day: new, build, inspect, test; and release, an operator's
     #[command(subcommand)]
     Sensor(Sensor),
     /// Look at instances
@@ -47,6 +53,15 @@ enum Command {
     Instance(Instance),
     /// Print one instance's exposition
     Get(get::Get),
+    /// Say in a sentence why an instance's sensors are as they are
+    Explain(explain::Explain),
+    #[command(hide = true)]
+    Broker(worker::Broker),
+    #[command(hide = true)]
+    Runner(worker::Runner),
+    #[cfg(feature = "compiler")]
+    #[command(hide = true)]
+    CompileWorker(worker::CompileWorker),
 }
 
 #[derive(Subcommand)]
@@ -56,9 +71,13 @@ enum Sensor {
     /// Build a sensor to NAME.wasm, its manifest embedded
     Build(sensor_build::Build),
     /// Say what a .wasm is, asks for and returns
+    #[cfg(feature = "compiler")]
     Inspect(sensor_inspect::Inspect),
     /// Run a .wasm once under the node's exact limits, against a host and port
+    #[cfg(feature = "compiler")]
     Test(sensor_test::Test),
+    /// Let a sensor run again that was quarantined or backed off
+    Release(sensor_release::Release),
 }
 
 #[derive(Subcommand)]
@@ -82,10 +101,18 @@ fn main() -> ExitCode {
         Command::Agent(agent) => agent.run(),
         Command::Sensor(Sensor::New(new)) => new.run(),
         Command::Sensor(Sensor::Build(build)) => build.run(),
+        #[cfg(feature = "compiler")]
         Command::Sensor(Sensor::Inspect(inspect)) => inspect.run(),
+        #[cfg(feature = "compiler")]
         Command::Sensor(Sensor::Test(test)) => test.run(),
+        Command::Sensor(Sensor::Release(release)) => release.run(),
         Command::Instance(Instance::Ls(ls)) => ls.run(),
         Command::Get(get) => get.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Broker(broker) => broker.run(),
+        Command::Runner(runner) => runner.run(),
+        #[cfg(feature = "compiler")]
+        Command::CompileWorker(worker) => worker.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

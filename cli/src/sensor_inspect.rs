@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sonde_host::{Digest, Loader, Reserved, Sensor};
+use sonde_host::{Digest, Reserved, Sensor};
 use sonde_manifest::{FileFrom, FilePattern, Manifest, PathFrom, PortFrom};
+use sonde_runner::LocalLoader;
 
 use crate::failure::{Failure, print};
 use crate::sensor_test::{load, runtime};
@@ -23,8 +24,8 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self) -> Result<(), Failure> {
-        let loader = Loader::new(Reserved::default()).map_err(|error| Failure::failed(error.to_string()))?;
-        let sensor = runtime()?.block_on(load(&loader, &self.file))?;
+        let loader = LocalLoader::new(Reserved::default());
+        let sensor = runtime()?.block_on(load(&loader, &self.file))?.sensor;
         if self.json { print(as_json(&sensor).as_bytes()) } else { print(as_text(&sensor).as_bytes()) }
     }
 }

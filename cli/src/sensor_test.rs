@@ -7,8 +7,9 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use sonde_expo::{Labels, Writer, negotiate};
-use sonde_host::{DirectBroker, Grant, Loader, MAX_SENSOR_BYTES, Policy, RunInput, RunReport, Sensor};
+use sonde_host::{Grant, MAX_SENSOR_BYTES, Policy, RunReport, Sensor};
 use sonde_manifest::Limits;
+use sonde_runner::{DirectBroker, LocalLoader, LocalSensor, RunInput};
 
 use crate::failure::{Failure, print};
 use crate::table::table;
@@ -42,7 +43,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Loads a sensor from a file.
-pub async fn load(loader: &Loader, file: &Path) -> Result<Arc<Sensor>, Failure> {
+pub async fn load(loader: &LocalLoader, file: &Path) -> Result<LocalSensor, Failure> {
     let shown = file.display();
     let size =
         std::fs::metadata(file).map_err(|error| Failure::failed(format!("{shown} cannot be read: {error}")))?.len();
@@ -52,7 +53,7 @@ pub async fn load(loader: &Loader, file: &Path) -> Result<Arc<Sensor>, Failure> 
         )));
     }
     let bytes = std::fs::read(file).map_err(|error| Failure::failed(format!("{shown} cannot be read: {error}")))?;
-    let loaded = loader.load(bytes).await;
+    let loaded = loader.load(&bytes).await;
     loaded.map_err(|error| Failure::failed(format!("{shown} is refused: {}", sonde_agent::chain(&error))))
 }
 
@@ -68,14 +69,15 @@ impl Test {
             secrets: secrets.into_iter().map(|(name, path)| (name, PathBuf::from(path))).collect(),
             ..target(self.target.as_deref())?
         };
-        let loader = Loader::new(sonde_agent::reserved()).map_err(|error| Failure::failed(error.to_string()))?;
+        let loader = LocalLoader::new(sonde_agent::reserved());
         let (sensor, grant, report) = runtime()?.block_on(async {
-            let sensor = load(&loader, &self.file).await?;
-            let asked = sensor
+            let local = load(&loader, &self.file).await?;
+            let asked = local
+                .sensor
                 .manifest
                 .resolve(&config)
                 .map_err(|error| Failure::usage(format!("the configuration does not fit the sensor: {error}")))?;
-            let grant = Grant::decide(&sensor.manifest, asked, &Policy::default())
+            let grant = Grant::decide(&local.sensor.manifest, asked, &Policy::default())
                 .map_err(|refusal| Failure::failed(format!("the default policy refuses it: {refusal}")))?;
             if let Some(unknown) = broker.secrets.keys().find(|name| !grant.secrets.contains(name)) {
                 return Err(Failure::usage(format!(
@@ -84,9 +86,9 @@ impl Test {
             }
             broker.resolve().await.map_err(|error| Failure::usage(format!("--target: {error}")))?;
             let grant = Arc::new(grant);
-            let input = RunInput { grant: grant.clone(), broker: Arc::new(broker), state: Arc::from([]) };
-            let report = sensor.run(input).await;
-            Ok((sensor, grant, report))
+            let input = RunInput { grant: grant.clone(), broker: Arc::new(broker), state: Arc::from([]), account: 0 };
+            let report = local.run(input).await;
+            Ok((local.sensor, grant, report))
         })?;
         if self.json {
             print(as_json(&grant, &report).as_bytes())?;
@@ -131,6 +133,7 @@ fn headroom(grant: &Grant, report: &RunReport) -> Vec<(&'static str, u64, u64, &
     // Taken apart, so that a limit without a row does not compile.
     let Limits {
         fuel,
+        cpu_ms,
         wall,
         boundary_bytes,
         host_calls,
@@ -138,7 +141,13 @@ fn headroom(grant: &Grant, report: &RunReport) -> Vec<(&'static str, u64, u64, &
         labels,
         label_name_bytes,
         label_value_bytes,
+        families,
+        result_bytes,
+        // Of an hour and not of a run: a single run has nothing to compare with.
+        new_series_per_hour: _,
+        handles,
         log_bytes,
+        log_lines,
         sockets,
         state_bytes,
         bytes_in,
@@ -150,15 +159,20 @@ fn headroom(grant: &Grant, report: &RunReport) -> Vec<(&'static str, u64, u64, &
     let state = report.state.as_ref().map_or(0, Vec::len);
     vec![
         ("fuel", usage.fuel, fuel, ""),
+        ("cpu", usage.cpu.as_millis() as u64, cpu_ms, "ms"),
         ("wall", usage.wall.as_micros() as u64, wall.as_micros() as u64, "µs"),
-        ("memory", usage.memory_peak_bytes as u64, grant.memory_bytes, "bytes"),
+        ("memory", usage.memory_peak_bytes, grant.memory_bytes, "bytes"),
         ("boundary", extent.boundary_bytes, boundary_bytes, "bytes"),
         ("host_calls", usage.host_calls, host_calls, ""),
         ("series", returned, series, ""),
         ("labels", extent.labels, labels, ""),
         ("label_name", extent.label_name_bytes, label_name_bytes, "bytes"),
         ("label_value", extent.label_value_bytes, label_value_bytes, "bytes"),
+        ("families", collected.map_or(0, |collected| collected.families.len() as u64), families, ""),
+        ("result", usage.result_bytes, result_bytes, "bytes"),
+        ("handles", usage.handles_peak, handles, ""),
         ("log", usage.log_bytes, log_bytes, "bytes"),
+        ("log_lines", usage.log_lines, log_lines, ""),
         ("sockets", usage.sockets, sockets, ""),
         ("state", state as u64, state_bytes, "bytes"),
         ("bytes_in", usage.bytes_in, bytes_in, "bytes"),

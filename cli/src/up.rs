@@ -8,7 +8,7 @@ use clap::Args;
 use sonde_agent::config::Config;
 use sonde_agent::{ConfigSource, chain};
 
-use crate::agent::{run_until_signal, start};
+use crate::agent::{launch, run_until_signal, start};
 use crate::failure::{Failure, print};
 use crate::logging::Logging;
 
@@ -51,8 +51,9 @@ impl Up {
             any_port: true,
         };
         self.refuse_what_others_could_reach(&source)?;
+        let launched = launch(&source, &self.logging)?;
         run_until_signal(async {
-            let mut agent = start(source).await?;
+            let mut agent = start(source, launched).await?;
             agent.ready().await;
             agent.write_scrape_config(folder).map_err(|error| {
                 Failure::failed(format!(

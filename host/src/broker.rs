@@ -1,19 +1,12 @@
-//! The seam to whoever may open things: the only way out of a run.
+//! What a run is given from outside, as values, and why it is not.
 //!
-//! A sensor asks a capability; the capability checks the grant and the run's limits, then asks the broker of *this*
-//! instance. What comes back is an open descriptor or plain values, so the broker can live in another
-//! process without the host noticing. The broker checks the grant's port or path a second time against what it knows of the instance:
-//! neither side trusts the other to have done so.
+//! The processes that give it are elsewhere: descriptors, secrets and lists of processes come from the broker, kstats from the
+//! agent's own readings. These types are what the three have in common.
 
-use std::fs::File;
-use std::future::Future;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::pin::Pin;
-use std::time::Instant;
+use serde::{Deserialize, Serialize};
 
 /// Why the broker did not open or answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum BrokerError {
     /// Nobody listens there.
     #[error("connection refused")]
@@ -36,7 +29,7 @@ pub enum BrokerError {
 }
 
 /// A statistic's value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum KstatValue {
     Unsigned(u64),
     Signed(i64),
@@ -45,7 +38,7 @@ pub enum KstatValue {
 }
 
 /// A kernel statistic group: module, name, and values by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kstat {
     pub module: String,
     pub name: String,
@@ -53,7 +46,7 @@ pub struct Kstat {
 }
 
 /// One process of the instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub pid: u32,
     pub name: String,
@@ -62,54 +55,4 @@ pub struct Process {
     pub resident_bytes: u64,
     pub cpu_ms: u64,
     pub started_unix_ms: u64,
-}
-
-/// What a broker call resolves to.
-pub type BrokerFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BrokerError>> + Send + 'a>>;
-
-/// Opens what a run on one instance may touch.
-pub trait Broker: Send + Sync {
-    /// A connected, non-blocking stream to a port inside the instance's network namespace.
-    fn connect_tcp(&self, port: u16, deadline: Instant) -> BrokerFuture<'_, TcpStream>;
-    /// A connected, non-blocking stream to a socket path under the instance's root.
-    fn connect_unix<'a>(&'a self, path: &'a str, deadline: Instant) -> BrokerFuture<'a, UnixStream>;
-    /// A regular file under the instance's root, open for reading.
-    fn open_file<'a>(&'a self, path: &'a str, deadline: Instant) -> BrokerFuture<'a, File>;
-    /// The instance's kstats of one module, or of all where it is empty.
-    fn kstats<'a>(&'a self, module: &'a str) -> BrokerFuture<'a, Vec<Kstat>>;
-    /// The instance's processes, at most `most`.
-    fn processes(&self, most: usize) -> BrokerFuture<'_, Vec<Process>>;
-    /// A secret by the name that the grant holds, read anew each time.
-    fn secret<'a>(&'a self, name: &'a str) -> BrokerFuture<'a, Option<String>>;
-}
-
-/// The broker of `describe`, which has no instance: everything is denied.
-#[derive(Debug)]
-pub struct NoInstance;
-
-impl NoInstance {
-    fn deny<T: Send + 'static>() -> BrokerFuture<'static, T> {
-        Box::pin(async { Err(BrokerError::Denied("there is no instance while a sensor describes itself".into())) })
-    }
-}
-
-impl Broker for NoInstance {
-    fn connect_tcp(&self, _: u16, _: Instant) -> BrokerFuture<'_, TcpStream> {
-        Self::deny()
-    }
-    fn connect_unix<'a>(&'a self, _: &'a str, _: Instant) -> BrokerFuture<'a, UnixStream> {
-        Self::deny()
-    }
-    fn open_file<'a>(&'a self, _: &'a str, _: Instant) -> BrokerFuture<'a, File> {
-        Self::deny()
-    }
-    fn kstats<'a>(&'a self, _: &'a str) -> BrokerFuture<'a, Vec<Kstat>> {
-        Self::deny()
-    }
-    fn processes(&self, _: usize) -> BrokerFuture<'_, Vec<Process>> {
-        Self::deny()
-    }
-    fn secret<'a>(&'a self, _: &'a str) -> BrokerFuture<'a, Option<String>> {
-        Self::deny()
-    }
 }

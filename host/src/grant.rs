@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sonde_manifest::{Class, FilePattern, Limits, Manifest, Resolved};
 
 /// Ports that a policy allows.
@@ -86,7 +87,7 @@ impl Default for Policy {
 }
 
 /// The only authority a run has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     pub limits: Limits,
     /// Memories and tables together.
@@ -189,6 +190,12 @@ impl Grant {
             secrets: asked.secrets,
             state: asked.state,
         }
+    }
+
+    /// Whether a run with this grant may ask the broker for anything at all.
+    pub fn opens_anything(&self) -> bool {
+        let doors = [self.tcp.len(), self.http.len(), self.unix.len(), self.files.len(), self.secrets.len()];
+        self.processes || doors.iter().any(|count| *count > 0)
     }
 
     /// Whether a path, as the sensor gave it, is under one of the grant's patterns.

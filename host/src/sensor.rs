@@ -1,60 +1,28 @@
-//! From a file to a sensor that can run: checked, compiled, linked, and asked what it is.
+//! A sensor that can run: its manifest, what it described, and where its compiled code is.
 //!
-//! A loaded sensor is shared by everything that runs the same bytes. Loading never leaves half a sensor behind: each
-//! step either passes or names the fault, in the order of what it costs.
+//! Shared by everything that runs the same bytes. What comes back from a runner is judged here and nowhere else: decoded, checked
+//! against the description, held to the grant.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::fs::File;
+use std::sync::Arc;
 
 use sonde_manifest::Manifest;
-use wasmtime::component::Component;
 
-use crate::bindings::SensorPre;
-use crate::check::{Families, Reserved, check_description};
-use crate::ctx::Ctx;
-use crate::engine::{ClassEngine, EngineError, Engines};
-use crate::failure::{RunFailure, tame};
-use crate::precheck::{Digest, PrecheckError, precheck};
-
-/// Why a file was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error(transparent)]
-    Precheck(#[from] PrecheckError),
-    #[error("it does not compile: {0}")]
-    Compile(String),
-    #[error("it does not fit the world sonde:sensor@0.1.0: {0}")]
-    World(String),
-    #[error("it does not describe itself")]
-    Describe(#[source] RunFailure),
-    #[error("the sandbox is not ready")]
-    Engine(#[source] EngineError),
-    #[error("loading was cut off by a defect of the node")]
-    Internal,
-}
-
-impl LoadError {
-    /// Whether the same bytes may load another time: the node was short of something.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Engine(_) | Self::Internal => true,
-            Self::Describe(failure) => {
-                matches!(failure, RunFailure::Start { .. } | RunFailure::Internal { .. } | RunFailure::Deadline { .. })
-            }
-            Self::Precheck(_) | Self::Compile(_) | Self::World(_) => false,
-        }
-    }
-}
+use crate::check::{Churn, Collected, Families, Reserved, check_batch, check_description};
+use crate::digest::Digest;
+use crate::failure::RunFailure;
+use crate::grant::Grant;
+use crate::outcome::{RunReport, report};
+use crate::wire::{self, Outcome, batch};
 
 /// A sensor, ready to run. Cheap to share, dear to make.
 pub struct Sensor {
     pub manifest: Manifest,
     pub digest: Digest,
-    pub(crate) families: Families,
-    pub(crate) reserved: Arc<Reserved>,
-    pub(crate) pre: SensorPre<Ctx>,
-    pub(crate) class: Arc<ClassEngine>,
-    pub(crate) engines: Arc<Engines>,
+    /// Compiled code, verified on this very file, which nobody but the agent can write.
+    pub code: File,
+    families: Families,
+    reserved: Arc<Reserved>,
 }
 
 impl std::fmt::Debug for Sensor {
@@ -64,6 +32,22 @@ impl std::fmt::Debug for Sensor {
 }
 
 impl Sensor {
+    /// Of code that has described itself.
+    ///
+    /// # Errors
+    /// It failed to, or its description breaks a rule.
+    pub fn described(
+        manifest: Manifest,
+        digest: Digest,
+        code: File,
+        outcome: Outcome,
+        reserved: Arc<Reserved>,
+    ) -> Result<Self, RunFailure> {
+        let description: batch::Description = decoded(outcome.result)?;
+        let families = check_description(description, &manifest.limits, &reserved).map_err(RunFailure::tamed)?;
+        Ok(Self { manifest, digest, code, families, reserved })
+    }
+
     /// Names and kinds of the families it described, or `None` where they are dynamic.
     pub fn families(&self) -> Option<&[sonde_expo::model::Family]> {
         match &self.families {
@@ -71,66 +55,31 @@ impl Sensor {
             Families::Dynamic => None,
         }
     }
-}
 
-/// Loads sensors, each digest once.
-pub struct Loader {
-    engines: Arc<Engines>,
-    reserved: Arc<Reserved>,
-    loaded: Mutex<HashMap<Digest, Weak<Sensor>>>,
-}
-
-impl Loader {
-    /// Starts the sandbox: the epoch thread now, an engine when a sensor of its class comes.
-    pub fn new(reserved: Reserved) -> Result<Self, EngineError> {
-        Ok(Self { engines: Arc::new(Engines::new()?), reserved: Arc::new(reserved), loaded: Mutex::default() })
+    /// What a run came to, checked. `churn` knows the series of the result before; where there is none, all are welcome.
+    pub fn judge(&self, mut outcome: Outcome, grant: &Grant, churn: Option<&mut Churn>) -> RunReport {
+        let encoded = std::mem::replace(&mut outcome.result, Ok(serde_bytes::ByteBuf::new()));
+        let result = self.check(encoded, grant, churn);
+        report(outcome, grant, result)
     }
 
-    /// Loads a sensor from the bytes of its file. Compiles on the blocking pool of the current tokio runtime.
-    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Sensor>, LoadError> {
-        let digest = Digest::of(&bytes);
-        if let Some(known) = self.known(digest) {
-            return Ok(known);
+    fn check(
+        &self,
+        encoded: Result<serde_bytes::ByteBuf, RunFailure>,
+        grant: &Grant,
+        churn: Option<&mut Churn>,
+    ) -> Result<Collected, RunFailure> {
+        let limit_bytes = grant.limits.result_bytes;
+        if encoded.as_ref().is_ok_and(|bytes| bytes.len() as u64 > limit_bytes) {
+            return Err(RunFailure::Result { limit_bytes });
         }
-        let manifest = precheck(&bytes)?;
-        let engines = self.engines.clone();
-        let reserved = self.reserved.clone();
-        let compiling = tokio::task::spawn_blocking(move || compile(&bytes, digest, manifest, engines, reserved));
-        let mut sensor = compiling.await.map_err(|_panic| LoadError::Internal)??;
-        let description = sensor.describe().await.map_err(LoadError::Describe)?;
-        sensor.families =
-            check_description(description, &sensor.manifest.limits, &self.reserved).map_err(LoadError::Describe)?;
-        let sensor = Arc::new(sensor);
-        let mut loaded = self.loaded.lock().expect("no panic while held");
-        loaded.retain(|_, sensor| sensor.strong_count() > 0);
-        loaded.insert(digest, Arc::downgrade(&sensor));
-        Ok(sensor)
-    }
-
-    fn known(&self, digest: Digest) -> Option<Arc<Sensor>> {
-        self.loaded.lock().expect("no panic while held").get(&digest).and_then(Weak::upgrade)
+        check_batch(decoded(encoded)?, &self.families, &grant.limits, &self.reserved, churn)
     }
 }
 
-fn compile(
-    bytes: &[u8],
-    digest: Digest,
-    manifest: Manifest,
-    engines: Arc<Engines>,
-    reserved: Arc<Reserved>,
-) -> Result<Sensor, LoadError> {
-    let class = engines.class(manifest.class).map_err(LoadError::Engine)?;
-    let component =
-        Component::from_binary(&class.engine, bytes).map_err(|error| LoadError::Compile(sentence(&error)))?;
-    let pre = class
-        .linker
-        .instantiate_pre(&component)
-        .and_then(SensorPre::new)
-        .map_err(|error| LoadError::World(sentence(&error)))?;
-    Ok(Sensor { manifest, digest, families: Families::Dynamic, reserved, pre, class, engines })
-}
-
-/// An error of wasmtime's on one line; it quotes names that the sensor chose.
-fn sentence(error: &wasmtime::Error) -> String {
-    tame(&error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
+/// What the runner wrote. Where it cannot be read the runner is at fault, not the sensor: its bytes were never a guest's own.
+fn decoded<T: serde::de::DeserializeOwned>(result: Result<serde_bytes::ByteBuf, RunFailure>) -> Result<T, RunFailure> {
+    let bytes = result.map_err(RunFailure::tamed)?;
+    wire::decode(&bytes)
+        .map_err(|_| RunFailure::Internal { message: "the runner returned what is no result at all".into() })
 }

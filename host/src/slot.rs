@@ -1,20 +1,23 @@
 //! One sensor on one instance: what its runs have added up to, and the last thing they brought.
 //!
 //! The schedule writes here after each run; whoever serves the exposition reads. Nothing else is kept for a
-//! sensor that is not running.
+//! sensor that is not running: its result, its state, the hashes of its series, and how it stands.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::broker::Broker;
-use crate::check::Collected;
-use crate::ctx::LogLine;
+use crate::accounts::{Account, Held};
+use crate::broker::{BrokerError, Kstat};
+use crate::check::{Churn, Collected};
 use crate::failure::RunFailure;
 use crate::grant::Grant;
-use crate::run::{RunInput, RunReport};
+use crate::outcome::{LogLine, RunReport};
 use crate::schedule::TargetId;
 use crate::sensor::Sensor;
+use crate::standing::{Standing, StandingRules};
+use crate::ticket::DoorsNumber;
+use crate::wire::{self, Outcome};
 
 /// Sums over all runs of a slot.
 #[derive(Debug, Clone, Default)]
@@ -25,10 +28,19 @@ pub struct Totals {
     pub fuel: u64,
     pub cpu: Duration,
     /// The most that one run had.
-    pub memory_peak_bytes: usize,
+    pub memory_peak_bytes: u64,
     pub series_dropped: u64,
-    /// How long runs were held back, in all: waiting for a place.
-    pub throttled: Duration,
+    /// How long runs were held back, by [`Held`].
+    pub held: [Duration; Held::ALL.len()],
+    /// And because they had failed before.
+    pub backed_off: Duration,
+}
+
+impl Totals {
+    /// How long runs were held back, in all.
+    pub fn throttled(&self) -> Duration {
+        self.held.iter().sum::<Duration>() + self.backed_off
+    }
 }
 
 /// What the last successful run brought.
@@ -38,6 +50,8 @@ pub struct Latest {
     /// When the run began: no sample is older than that.
     pub at: Instant,
     pub at_wall: SystemTime,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// The last failure and when it was.
@@ -46,6 +60,15 @@ pub struct LastFailure {
     pub failure: RunFailure,
     pub at_wall: SystemTime,
 }
+
+/// The instance's kernel statistics, from the agent's own readings.
+pub trait Kernel: Send + Sync {
+    /// Those of one module, or all where it is empty.
+    fn kstats(&self, module: String) -> KstatsFuture<'_>;
+}
+
+/// What a reading resolves to.
+pub type KstatsFuture<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Kstat>, BrokerError>> + Send + 'a>>;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -56,6 +79,10 @@ struct Inner {
     state: Arc<[u8]>,
     state_changed: bool,
     logs: Vec<LogLine>,
+    churn: Churn,
+    /// Of the account's series, as many as the last result has.
+    series_taken: u64,
+    standing: Standing,
 }
 
 /// A placed sensor.
@@ -65,7 +92,12 @@ pub struct Slot {
     pub sensor: Arc<Sensor>,
     pub grant: Arc<Grant>,
     pub target: TargetId,
-    broker: Arc<dyn Broker>,
+    pub account: Arc<Account>,
+    pub(crate) doors: Option<DoorsNumber>,
+    pub(crate) kernel: Arc<dyn Kernel>,
+    /// The grant as every run is given it.
+    pub(crate) encoded_grant: Vec<u8>,
+    rules: StandingRules,
     /// Series left out of expositions because another sensor has their family: by run, not by scrape.
     clashes: AtomicU64,
     clashes_of_run: AtomicU64,
@@ -79,13 +111,17 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(placement: crate::schedule::Placement) -> Self {
+    pub(crate) fn new(placement: crate::schedule::Placement, rules: StandingRules) -> Self {
         Self {
             name: placement.name,
             sensor: placement.sensor,
+            encoded_grant: wire::encode(&*placement.grant),
             grant: placement.grant,
             target: placement.target,
-            broker: placement.broker,
+            account: placement.account,
+            doors: placement.doors,
+            kernel: placement.kernel,
+            rules,
             clashes: AtomicU64::new(0),
             clashes_of_run: AtomicU64::new(0),
             inner: Mutex::new(Inner { state: placement.state.into(), ..Inner::default() }),
@@ -93,38 +129,69 @@ impl Slot {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no panic while held")
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the next run is given.
-    pub(crate) fn input(&self) -> RunInput {
-        RunInput { grant: self.grant.clone(), broker: self.broker.clone(), state: self.inner().state.clone() }
+    /// What the next run is given to begin with.
+    pub(crate) fn state(&self) -> Arc<[u8]> {
+        self.inner().state.clone()
     }
 
-    /// Notes how long a run had to wait for a place.
-    pub(crate) fn note_held_back(&self, held_back: Duration) {
-        self.inner().totals.throttled += held_back;
+    /// Notes how long a run had to wait, and why.
+    pub(crate) fn note_held(&self, why: Held, how_long: Duration) {
+        self.inner().totals.held[why as usize] += how_long;
+        self.account.note_held(why, how_long);
     }
 
-    /// Takes in what a run reported.
-    pub(crate) fn record(&self, report: RunReport) {
+    /// Notes how much later than its rhythm a run began because the ones before had failed.
+    pub(crate) fn note_backed_off(&self, how_long: Duration) {
+        self.inner().totals.backed_off += how_long;
+    }
+
+    /// Takes in what a run came to.
+    pub(crate) fn take(&self, outcome: Outcome) {
+        // Judging takes its time and nobody else judges for this slot: who reads must not wait for it.
+        let mut churn = std::mem::take(&mut self.inner().churn);
+        let began = thread_cpu();
+        let report = self.sensor.judge(outcome, &self.grant, Some(&mut churn));
+        self.account.spend(thread_cpu().saturating_sub(began));
         let mut inner = self.inner();
+        inner.churn = churn;
+        self.record(&mut inner, report);
+    }
+
+    /// Takes in a failure that no runner reported.
+    pub(crate) fn fail(&self, failure: RunFailure) {
+        self.record(&mut self.inner(), RunReport::failed(failure.tamed()));
+    }
+
+    fn record(&self, inner: &mut Inner, report: RunReport) {
         let totals = &mut inner.totals;
         totals.runs += 1;
         totals.fuel += report.usage.fuel;
         totals.cpu += report.usage.cpu;
         totals.memory_peak_bytes = totals.memory_peak_bytes.max(report.usage.memory_peak_bytes);
+        self.account.charge(report.usage.cpu, report.result.is_err());
         inner.last_succeeded = report.result.is_ok();
         inner.logs = report.logs;
         match report.result {
-            Ok(collected) => {
-                inner.totals.series_dropped += collected.series_dropped;
+            Ok(mut collected) => {
+                inner.series_taken = self.account.take_series(inner.series_taken, collected.series);
+                collected.keep_at_most(inner.series_taken);
+                // Families go as a whole: what is left of the last one is for others.
+                inner.series_taken = self.account.take_series(inner.series_taken, collected.series);
+                totals.series_dropped += collected.series_dropped;
                 let took = report.usage.wall;
                 let (at, at_wall) = (Instant::now() - took, SystemTime::now() - took);
-                inner.latest = Some(Arc::new(Latest { collected, at, at_wall }));
+                inner.latest = Some(Arc::new(Latest { collected, at, at_wall, took }));
+                inner.standing.succeeded();
             }
             Err(failure) => {
                 inner.totals.failures[failure.index()] += 1;
+                if failure.is_misbehaviour() && inner.standing.misbehaved(&failure, &self.rules, self.grant.interval) {
+                    let (sensor, digest) = (&*self.name, &self.sensor.digest);
+                    tracing::warn!(sensor, %digest, %failure, "a sensor failed again and again and is quarantined");
+                }
                 inner.last_failure = Some(LastFailure { failure, at_wall: SystemTime::now() });
             }
         }
@@ -132,6 +199,21 @@ impl Slot {
             inner.state = state.into();
             inner.state_changed = true;
         }
+    }
+
+    /// How it stands: whether failures hold it back.
+    pub fn standing(&self) -> Standing {
+        self.inner().standing.clone()
+    }
+
+    /// Does not run again until it is released.
+    pub(crate) fn quarantine_digest(&self, why: &str) {
+        self.inner().standing.quarantine(why, true);
+    }
+
+    /// Forgets what is held against it.
+    pub(crate) fn release(&self) {
+        self.inner().standing = Standing::default();
     }
 
     pub fn totals(&self) -> Totals {
@@ -179,5 +261,18 @@ impl Slot {
     pub fn changed_state(&self) -> Option<Arc<[u8]>> {
         let mut inner = self.inner();
         std::mem::take(&mut inner.state_changed).then(|| inner.state.clone())
+    }
+}
+
+/// CPU time of this thread (clock_gettime(2)).
+fn thread_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let taken = self.inner().series_taken;
+        self.account.take_series(taken, 0);
     }
 }

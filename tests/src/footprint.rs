@@ -41,6 +41,16 @@ impl Footprint {
         footprint
     }
 
+    /// A process and all its descendants.
+    pub fn tree(root: u32) -> Vec<u32> {
+        tree(root)
+    }
+
+    /// What they have in memory together, in KiB. What they share is counted for each.
+    pub fn resident_kib(root: u32) -> u64 {
+        tree(root).into_iter().map(resident_kib).sum()
+    }
+
     /// The first thing of which there is more here than in `before`, in words.
     pub fn exceeds(&self, before: &Self) -> Option<String> {
         [
@@ -53,6 +63,13 @@ impl Footprint {
         .find(|(_, now, was)| now > was)
         .map(|(what, now, was)| format!("{now} {what}, {was} before"))
     }
+}
+
+/// What a process has in memory, in KiB (proc_pid_status(5)); nothing where it has ended.
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// `root` and every descendant of it.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,6 +30,7 @@ pub struct SondeBuilder {
     binary: Option<PathBuf>,
     config: String,
     sensors: Vec<String>,
+    user: Option<u32>,
 }
 
 /// A running `sonde up`, ended when dropped.
@@ -77,6 +79,13 @@ impl SondeBuilder {
         self
     }
 
+    /// Runs as this user and group, with no others and no capabilities.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Adds text to `sonde.toml`.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
@@ -110,7 +119,14 @@ impl SondeBuilder {
         }
         let config = format!("[listen]\naddress = \"127.0.0.1:0\"\n\n{}", self.config);
         fs::write(dir.path().join("sonde.toml"), config).expect("the temporary folder is writable");
-        let mut command = Command::new(self.binary.unwrap_or_else(binary));
+        let binary = self.binary.unwrap_or_else(binary);
+        let mut command = Command::new(&binary);
+        if let Some(user) = self.user {
+            give(dir.path(), user);
+            command = Command::new("setpriv");
+            command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+            command.args(["--bounding-set=-all", "--no-new-privs"]).arg(&binary);
+        }
         command.arg("up").arg("--data-dir").arg(dir.path());
         let mut process = Process::start("sonde up", &mut command, &dir.path().join("log"));
         let agent = eventually("sonde writing endpoints.json", START, || {
@@ -197,6 +213,23 @@ impl Sonde {
         Footprint::of(self.process.pid())
     }
 
+    /// The processes that it started which live the life of that name: `broker`, `runner`, `compile-worker`.
+    pub fn workers(&self, life: &str) -> Vec<u32> {
+        Footprint::tree(self.pid()).into_iter().filter(|pid| lives(*pid, life)).collect()
+    }
+
+    /// Ends it as the kernel does where memory runs out.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.ended();
+    }
+
+    /// Waits until it has ended, and returns the code that it exited with by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> Option<i32> {
+        eventually("sonde up's end", NOTICE, || self.process.ended().ok_or_else(|| "it runs on".to_owned())).code()
+    }
+
     /// Asks it to end; true when it did so by itself.
     pub fn stop(mut self) -> bool {
         self.process.stop()
@@ -278,6 +311,20 @@ impl Sonde {
     /// Runs `sonde ARGS` in a folder, with no running Sonde in sight.
     pub fn cli_in(folder: &Path, args: &[&str]) -> CliOutput {
         CliOutput::of(Command::new(binary()).args(args).current_dir(folder))
+    }
+}
+
+/// Whether a process is `sonde LIFE …` (proc_pid_cmdline(5)).
+fn lives(pid: u32, life: &str) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|byte| *byte == 0).nth(1) == Some(life.as_bytes())
+}
+
+/// Makes a folder and all in it a user's own.
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(user)).expect("root may give files away");
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        give(&entry.path(), user);
     }
 }
 

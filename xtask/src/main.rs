@@ -22,7 +22,9 @@ cargo xtask: set up, build, run and test Sonde. Each command first installs what
 
   cargo xtask up [--data-dir D]   build Sonde and its sensors, and run them on this machine; Ctrl-C ends it
   cargo xtask test [FILTER]       run every test, or those whose name contains FILTER
-  cargo xtask bench [NAME]        measure; NAME is run, scrape or all (the default)
+  cargo xtask bench [NAME]        measure; NAME is run, scrape, isolation, fairness, density,
+                                  cost, start or all (the default)
+  cargo xtask soak [MINUTES]      9,900 honest sensors and 100 hostile ones for an hour, or so many minutes
   cargo xtask sensors             build every sensor and test guest to target/sensors-out/*.wasm
   cargo xtask lint                formatting, clippy and licences, with warnings as errors
 
@@ -30,6 +32,9 @@ cargo xtask: set up, build, run and test Sonde. Each command first installs what
   there while it runs, and drop sensors into sensors/ there.
   Needs a Rust toolchain and, for what is not installed yet, Debian's apt-get as root or by sudo.
 ";
+
+/// How long a soak takes that is not told otherwise.
+const SOAK_MINUTES: u64 = 60;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +65,11 @@ fn run(arguments: &[String]) -> Result<(), Error> {
         ["test", filter] if !filter.starts_with('-') => test::test(&Workspace::find()?, Some(filter)),
         ["bench"] => bench::bench(&Workspace::find()?, "all"),
         ["bench", name] => bench::bench(&Workspace::find()?, name),
+        ["soak"] => bench::soak(&Workspace::find()?, SOAK_MINUTES),
+        ["soak", minutes] => match minutes.parse() {
+            Ok(minutes) => bench::soak(&Workspace::find()?, minutes),
+            Err(_) => Err(Error::Usage(words.join(" "))),
+        },
         ["sensors"] => {
             let workspace = Workspace::find()?;
             setup::setup(setup::For::Sensors)?;

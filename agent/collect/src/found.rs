@@ -7,15 +7,19 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::groups::GroupSource;
 use crate::identity::{Birth, InstanceName};
 use crate::mounts::{Controller, Mode, Roots};
 
 /// The directories of one instance in the cgroup hierarchies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupDirs {
     /// In the cgroup2 tree; none where its processes were left in that tree's root.
+    #[serde(with = "crate::path_bytes::option")]
     pub v2: Option<PathBuf>,
+    #[serde(with = "crate::path_bytes::array")]
     v1: [Option<PathBuf>; Controller::ALL.len()],
 }
 
@@ -93,7 +97,7 @@ impl CgroupDirs {
 }
 
 /// What an instance consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Whatever is in its cgroup.
     Cgroup,
@@ -108,8 +112,8 @@ pub enum Kind {
     },
 }
 
-/// An instance, as found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An instance, as found. What serde leaves out is of no use to the broker, which is told of instances so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Its names.
     pub name: InstanceName,
@@ -124,10 +128,13 @@ pub struct Found {
     /// The runtime's word for its first process: pid and start in ticks since boot. Read from a root-owned state file.
     pub init: Option<(u32, u64)>,
     /// When it was made: the runtime's word, else the cgroup directory's.
+    #[serde(skip)]
     pub created: Option<SystemTime>,
     /// Annotations of the bundle (runc), in the order of the file. A tenant may have set them: they decide nothing.
+    #[serde(skip)]
     pub annotations: Vec<(String, String)>,
     /// Where the bundle is (runc).
+    #[serde(skip)]
     pub bundle: Option<PathBuf>,
     /// Whether root alone could make it what it says it is: its cgroup and all above belong to root, or root's runtime or the
     /// configuration names it. What a tenant may have named decides no owner and opens no secret.

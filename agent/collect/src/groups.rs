@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
@@ -17,10 +18,10 @@ use crate::process::{self, Stat};
 use crate::runtime::Runtime;
 
 /// How a process group is found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GroupSource {
     /// The process whose pid is in this file, and its descendants.
-    PidFile(PathBuf),
+    PidFile(#[serde(with = "crate::path_bytes")] PathBuf),
     /// Whatever is in this cgroup, given as its path in the hierarchy (`/system.slice/x.service`).
     Cgroup(String),
     /// The process that listens on this TCP port in the host's network namespace, and its descendants.

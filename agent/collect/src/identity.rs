@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::runtime::Runtime;
@@ -59,7 +60,7 @@ impl NodeId {
 }
 
 /// What tells one life of a runtime's id from the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Birth {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
@@ -68,7 +69,7 @@ pub struct Birth {
 }
 
 /// An instance's names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceName {
     /// Ours, unique over time and nodes.
     pub uuid: Uuid,

@@ -38,6 +38,7 @@ pub mod watcher;
 mod cgroup_reader;
 mod claims;
 mod group_reader;
+mod path_bytes;
 mod plan;
 mod states;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sonde_collect::GroupSource;
 
-use super::{Config, policy};
+use super::{Config, policy, sandbox};
 use crate::matching::Match;
 
 impl Config {
@@ -26,6 +26,14 @@ impl Config {
         root.insert("sensors_dir".into(), text(self.sensors_dir.display()));
         root.insert("state_dir".into(), text(self.state_dir.display()));
         root.insert("policy".into(), policy::table_of(&self.policy).into());
+        root.insert("sandbox".into(), sandbox::table_of(&self.sandbox).into());
+        root.insert("share".into(), sandbox::share_table(&self.share).into());
+        let accounts = self.accounts.iter().map(|(name, share)| {
+            let mut account = sandbox::share_table(share);
+            account.insert("name".into(), text(name));
+            account.into()
+        });
+        root.insert("account".into(), toml::Value::Array(accounts.collect()));
         let groups = self.process_groups.iter().map(|group| {
             let source = match &group.source {
                 GroupSource::PidFile(path) => ("pid_file", text(path.display())),

@@ -83,6 +83,7 @@ pub(super) fn write_node(writer: &mut Writer<'_>, taken: &TakenNode) {
 struct Said {
     totals: Totals,
     up: bool,
+    quarantined: bool,
     series: u64,
     clashes: u64,
     last_success: Option<(Duration, Duration)>,
@@ -94,10 +95,21 @@ fn write_sensors(writer: &mut Writer<'_>, slots: &[&Slot], parts: &Parts, now: I
     let mut claimed: HashMap<String, usize> = HashMap::new();
     let mut wanted = Vec::with_capacity(slots.len());
     let mut said = Vec::with_capacity(slots.len());
-    for (place, slot) in slots.iter().enumerate() {
+    let latest: Vec<_> = slots.iter().map(|slot| slot.fresh(now)).collect();
+    let fits = fitting(
+        &latest.iter().map(|l| l.as_ref().map_or(0, |l| l.collected.extent.boundary_bytes)).collect::<Vec<_>>(),
+    );
+    for (place, (slot, fresh)) in slots.iter().zip(latest).enumerate() {
         let is_wanted = parts.sensor(&slot.name);
         let mut clashes = 0;
-        let fresh = slot.fresh(now);
+        if !fits[place] {
+            slot.note_clashes(fresh.as_ref().map_or(0, |fresh| fresh.collected.series));
+            if is_wanted {
+                wanted.push(*slot);
+                said.push(say(slot, 0, now));
+            }
+            continue;
+        }
         let families = fresh.iter().flat_map(|fresh| fresh.collected.families.iter().zip(&fresh.collected.lines));
         for (family, lines) in families {
             if slots.len() > 1 && !claim(&mut claimed, family, place) {
@@ -115,6 +127,24 @@ fn write_sensors(writer: &mut Writer<'_>, slots: &[&Slot], parts: &Parts, now: I
     write_about_sensors(writer, &wanted, &said);
 }
 
+/// What the samples of all sensors in one exposition may weigh, as they crossed the boundary; written out they are some two or three
+/// times that. More than a hundred ordinary sensors have, and less than a scraper turns away.
+const SENSORS_BYTES: u64 = 8 << 20;
+
+/// Which of so many sensors' results there is room for: the smaller ones first, so that one that floods leaves the others theirs.
+fn fitting(bytes: &[u64]) -> Vec<bool> {
+    let mut by_size: Vec<usize> = (0..bytes.len()).collect();
+    by_size.sort_by_key(|place| bytes[*place]);
+    let mut left = SENSORS_BYTES;
+    let mut fits = vec![false; bytes.len()];
+    for place in by_size {
+        let Some(rest) = left.checked_sub(bytes[place]) else { break };
+        left = rest;
+        fits[place] = true;
+    }
+    fits
+}
+
 /// Whether all names of a family are this sensor's, or become so.
 fn claim(claimed: &mut HashMap<String, usize>, family: &Family, place: usize) -> bool {
     let names = sample_names(&family.name, family.kind);
@@ -129,6 +159,7 @@ fn say(slot: &Slot, series: u64, now: Instant) -> Said {
     Said {
         totals: slot.totals(),
         up: slot.is_up(),
+        quarantined: slot.standing().quarantine.is_some(),
         series,
         clashes: slot.clashes(),
         last_success: slot.latest().map(|latest| {
@@ -141,7 +172,7 @@ fn say(slot: &Slot, series: u64, now: Instant) -> Said {
 /// One row of the table below: name, kind, help, unit, and the value, absent where there is none.
 type Row = (&'static str, Kind, &'static str, &'static str, fn(&Said) -> Option<Number>);
 
-const ABOUT_SENSORS: [Row; 11] = [
+const ABOUT_SENSORS: [Row; 12] = [
     ("sonde_sensor_up", Kind::Gauge, "Whether the sensor's last run succeeded.", "", |s| {
         Some(Number::Unsigned(u64::from(s.up)))
     }),
@@ -169,7 +200,7 @@ const ABOUT_SENSORS: [Row; 11] = [
         Some(Number::Float(s.totals.cpu.as_secs_f64()))
     }),
     ("sonde_sensor_memory_peak_bytes", Kind::Gauge, "The most memory that one run of the sensor had.", "bytes", |s| {
-        Some(Number::Unsigned(s.totals.memory_peak_bytes as u64))
+        Some(Number::Unsigned(s.totals.memory_peak_bytes))
     }),
     ("sonde_sensor_series", Kind::Gauge, "Series of the sensor in this exposition.", "", |s| {
         Some(Number::Unsigned(s.series))
@@ -177,7 +208,7 @@ const ABOUT_SENSORS: [Row; 11] = [
     (
         "sonde_sensor_series_dropped_total",
         Kind::Counter,
-        "Series left out: over the limit, there twice, or in a family of another sensor's.",
+        "Series left out: over a limit, there twice, or in a family of another sensor's.",
         "",
         |s| Some(Number::Unsigned(s.totals.series_dropped + s.clashes)),
     ),
@@ -186,8 +217,11 @@ const ABOUT_SENSORS: [Row; 11] = [
         Kind::Counter,
         "How long the sensor's runs were held back.",
         "seconds",
-        |s| Some(Number::Float(s.totals.throttled.as_secs_f64())),
+        |s| Some(Number::Float(s.totals.throttled().as_secs_f64())),
     ),
+    ("sonde_sensor_quarantined", Kind::Gauge, "Whether the sensor is kept from running for its failures.", "", |s| {
+        Some(Number::Unsigned(u64::from(s.quarantined)))
+    }),
     ("sonde_sensor_failures_total", Kind::Counter, "Failed runs of the sensor, by reason.", "", |_| None),
 ];
 
@@ -198,7 +232,7 @@ fn write_about_sensors(writer: &mut Writer<'_>, slots: &[&Slot], said: &[Said]) 
         for (base, said) in bases.iter().zip(said) {
             if name == "sonde_sensor_failures_total" {
                 for (reason, count) in RunFailure::REASONS.iter().zip(said.totals.failures) {
-                    // Only the reasons that have happened: seventeen zeros a sensor would be most of the exposition.
+                    // Only the reasons that have happened: two dozen zeros a sensor would be most of the exposition.
                     if count > 0 {
                         family.sample(base, &[("reason", reason)], Number::Unsigned(count));
                     }
@@ -213,6 +247,15 @@ fn write_about_sensors(writer: &mut Writer<'_>, slots: &[&Slot], said: &[Said]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_leaves_the_small_ones_theirs() {
+        assert_eq!(fitting(&[10, SENSORS_BYTES, 20]), [true, false, true]);
+        assert_eq!(fitting(&[SENSORS_BYTES]), [true], "one of the largest there can be, alone");
+        assert_eq!(fitting(&[]), [true; 0]);
+        let many = [SENSORS_BYTES / 4 + 1; 8];
+        assert_eq!(fitting(&many).iter().filter(|fits| **fits).count(), 3);
+    }
 
     #[test]
     fn parts() {

@@ -1,11 +1,12 @@
 //! The JSON of instances and sensors: what a person or a program asks to know why something is as it is.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use serde::Serialize;
 use sonde_collect::{Found, Judgement};
 use sonde_host::{RunFailure, Slot};
 
+use super::explain::explain;
 use crate::instance::Placed;
 
 /// One row of `GET /v1/instances`.
@@ -59,8 +60,10 @@ struct LogRow {
 #[derive(Debug, Serialize)]
 pub(super) struct SensorRow {
     name: String,
-    /// `running`, or `refused` where no version of it runs.
+    /// `running`, `backed-off`, `quarantined`, or `refused` where no version of it runs.
     state: &'static str,
+    /// Why that is so, for a person.
+    explanation: String,
     /// Why the newest version or configuration does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
@@ -72,6 +75,7 @@ pub(super) struct SensorRow {
 struct RunningRow {
     version: String,
     digest: String,
+    account: String,
     up: bool,
     runs: u64,
     failures: u64,
@@ -84,10 +88,21 @@ impl SensorRow {
     pub(super) fn new(placed: &Placed) -> Self {
         Self {
             name: placed.name.to_string(),
-            state: if placed.slot.is_some() { "running" } else { "refused" },
+            state: placed.slot.as_deref().map_or("refused", state),
+            explanation: explain(placed),
             refused: placed.fault.as_deref().map(str::to_owned),
             running: placed.slot.as_deref().map(running),
         }
+    }
+}
+
+fn state(slot: &Slot) -> &'static str {
+    let standing = slot.standing();
+    let waits = standing.not_before.is_some_and(|at| at > Instant::now());
+    match standing.quarantine {
+        Some(_) => "quarantined",
+        None if waits => "backed-off",
+        None => "running",
     }
 }
 
@@ -97,6 +112,7 @@ fn running(slot: &Slot) -> RunningRow {
     RunningRow {
         version: slot.sensor.manifest.version.clone(),
         digest: format!("{:?}", slot.sensor.digest),
+        account: slot.account.name.to_string(),
         up: slot.is_up(),
         runs: totals.runs,
         failures: totals.failures.iter().sum(),

@@ -5,9 +5,11 @@
 
 mod answer;
 mod connections;
+mod explain;
 mod exposition;
 mod json;
 mod routes;
+mod sandbox;
 mod tls;
 
 use std::convert::Infallible;

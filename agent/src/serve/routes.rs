@@ -11,12 +11,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use sonde_collect::{InstanceState, Judgement};
 use sonde_expo::{Writer, accept_encoding, negotiate};
-use sonde_host::Schedule;
+use sonde_host::{Accounts, Loader, Schedule, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::answer::{self, Answer};
 use super::exposition::{self, Parts};
 use super::json::{InstanceRow, SensorRow};
+use super::sandbox::{self, UsageRow};
 use crate::about::{About, Now};
 use crate::config::Config;
 use crate::floor::Scraper;
@@ -44,6 +45,8 @@ pub struct Room {
     pub node: NodeGate,
     pub threads: Arc<ReadingThreads>,
     pub schedule: Schedule,
+    pub loader: Arc<Loader>,
+    pub accounts: Arc<Accounts>,
     pub config: watch::Receiver<Arc<Config>>,
     pub about: Arc<About>,
     pub refresh: mpsc::Sender<oneshot::Sender<()>>,
@@ -75,6 +78,10 @@ async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Ans
     match (path.as_slice(), get) {
         (["v1", "refresh"], _) if request.method() == Method::POST => refresh(room).await,
         (["v1", "refresh"], _) => refused("refresh is asked for with POST"),
+        (["v1", wanted, "sensors", name, "release"], _) if request.method() == Method::POST => {
+            release(room, wanted, name, &asking).await
+        }
+        (["v1", _, "sensors", _, "release"], _) => refused("release is asked for with POST"),
         (_, false) => refused("this route is asked for with GET"),
         (["metrics"], _) => about(room, &asking),
         (["healthz"], _) => answer::sentence(StatusCode::OK, "ok"),
@@ -83,6 +90,7 @@ async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Ans
             answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
         }
         (["v1", "instances"], _) => instances(room, &asking).await,
+        (["v1", "usage"], _) => usage(room, &asking),
         (["v1", "node" | "gz", "metrics"], _) => node(room, &asking).await,
         (["v1", "node" | "gz", "sensors"], _) => answer::json::<SensorRow>(&[]),
         (["v1", wanted, what @ ("metrics" | "sensors")], _) => {
@@ -254,6 +262,42 @@ fn sensors(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
     }
 }
 
+/// Lets a sensor run again that was backed off or quarantined.
+async fn release(room: &Room, wanted: &str, name: &str, asking: &Asking<'_>) -> Answer {
+    let (Some(wanted), Some(name)) = (unescape(wanted), unescape(name)) else { return not_found() };
+    let instance = match room.catalogue.look_up(&wanted) {
+        Lookup::Live(instance) => instance,
+        Lookup::Ambiguous => return ambiguous(),
+        Lookup::Gone(_) | Lookup::Unknown => return not_found(),
+    };
+    if let Some(misdirected) = misdirected(asking, &instance.owner) {
+        return misdirected;
+    }
+    let placed = instance.placed();
+    let slot = placed.iter().find(|placed| *placed.name == *name).and_then(|placed| placed.slot.clone());
+    let Some(slot) = slot else { return not_found() };
+    // Runners may have died of its code, which then runs nowhere: it is let go wherever that is so.
+    let digest = slot.sensor.digest;
+    let is_of_digest = |slot: &Slot| slot.standing().quarantine.is_some_and(|quarantine| quarantine.of_digest);
+    room.schedule.release(slot).await;
+    for instance in room.catalogue.live() {
+        let slots = instance.placed().iter().filter_map(|placed| placed.slot.clone()).collect::<Vec<_>>();
+        for slot in slots.into_iter().filter(|slot| slot.sensor.digest == digest && is_of_digest(slot)) {
+            room.schedule.release(slot).await;
+        }
+    }
+    answer::sentence(StatusCode::OK, "released")
+}
+
+/// What each account used of the node; where the proxy names the owner that it asks for, that one alone.
+fn usage(room: &Room, asking: &Asking<'_>) -> Answer {
+    let expected = asking.headers.get(EXPECTED_OWNER).map(HeaderValue::as_bytes);
+    let is_meant = |name: &str| expected.is_none_or(|expected| expected == name.as_bytes());
+    let all = room.accounts.all();
+    let rows: Vec<UsageRow> = all.iter().filter(|a| is_meant(&a.name)).map(|account| UsageRow::new(account)).collect();
+    answer::json(&rows)
+}
+
 async fn instances(room: &Room, asking: &Asking<'_>) -> Answer {
     let floor = room.config.borrow().floor;
     let host = asking.headers.get(HOST).and_then(|value| value.to_str().ok());
@@ -295,7 +339,11 @@ fn about(room: &Room, asking: &Asking<'_>) -> Answer {
     let (instances, gone) = room.catalogue.count();
     let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
     let now = Now { instances, gone, sensors, stuck: room.threads.stuck_ever() };
-    expose(room, asking, StatusCode::OK, |writer| room.about.write(writer, &now))
+    let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
+    expose(room, asking, StatusCode::OK, |writer| {
+        room.about.write(writer, &now);
+        sandbox::write(writer, &facts, rejected_code);
+    })
 }
 
 async fn refresh(room: &Room) -> Answer {

@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Kibi and mebi, as the sizes below are written.
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// How much memory a run may have: its linear memories and tables together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Class {
     /// 16 MiB: Rust, C, Zig.
     #[default]
@@ -24,6 +26,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// All there are, the smallest first.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
     /// The bound in bytes.
     pub fn memory_bytes(self) -> u64 {
         match self {
@@ -43,15 +48,17 @@ impl Class {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Small, Self::Medium, Self::Large].into_iter().find(|class| class.name() == name)
+        Self::ALL.into_iter().find(|class| class.name() == name)
     }
 }
 
 /// What one run may use. `Default` is design §5.6.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// WebAssembly instructions, roughly: wasmtime's fuel.
     pub fuel: u64,
+    /// Milliseconds of CPU that a run may take, the node's own work for it included: what fuel does not see, this does.
+    pub cpu_ms: u64,
     /// From the start of the run to its end, waiting included.
     pub wall: Duration,
     /// Bytes that one call may carry across the boundary, either way.
@@ -66,8 +73,18 @@ pub struct Limits {
     pub label_name_bytes: u64,
     /// Bytes of a label's value.
     pub label_value_bytes: u64,
+    /// Families returned or described.
+    pub families: u64,
+    /// Bytes of what one run returns, as the node keeps it.
+    pub result_bytes: u64,
+    /// Series that were not in the result before, in an hour. A first result is free.
+    pub new_series_per_hour: u64,
+    /// Handles that a run may hold at once: connections, and the resources of its own components.
+    pub handles: u64,
     /// Bytes of log lines.
     pub log_bytes: u64,
+    /// Log lines.
+    pub log_lines: u64,
     /// Streams and HTTP exchanges begun.
     pub sockets: u64,
     /// Bytes kept from run to run.
@@ -80,13 +97,14 @@ pub struct Limits {
 
 impl Limits {
     /// How many limits are plain numbers: all but `wall`.
-    pub const NUMBERS: usize = 12;
+    pub const NUMBERS: usize = 18;
 
     /// Every limit that is a number, by the name that manifests and policies use. The one list: a field of the struct that is
     /// missing here does not compile, so no reader, comparison or printer can forget one. `wall`, a duration, is each caller's own line.
     pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); Self::NUMBERS] {
         let Self {
             fuel,
+            cpu_ms,
             wall: _,
             boundary_bytes,
             host_calls,
@@ -94,7 +112,12 @@ impl Limits {
             labels,
             label_name_bytes,
             label_value_bytes,
+            families,
+            result_bytes,
+            new_series_per_hour,
+            handles,
             log_bytes,
+            log_lines,
             sockets,
             state_bytes,
             bytes_in,
@@ -102,13 +125,19 @@ impl Limits {
         } = self;
         [
             ("fuel", fuel),
+            ("cpu_ms", cpu_ms),
             ("boundary_bytes", boundary_bytes),
             ("host_calls", host_calls),
             ("series", series),
             ("labels", labels),
             ("label_name_bytes", label_name_bytes),
             ("label_value_bytes", label_value_bytes),
+            ("families", families),
+            ("result_bytes", result_bytes),
+            ("new_series_per_hour", new_series_per_hour),
+            ("handles", handles),
             ("log_bytes", log_bytes),
+            ("log_lines", log_lines),
             ("sockets", sockets),
             ("state_bytes", state_bytes),
             ("bytes_in", bytes_in),
@@ -123,6 +152,8 @@ impl Limits {
 
     /// About 20 ms of one core.
     pub const DEFAULT_FUEL: u64 = 20_000_000;
+    /// Ten times what the fuel takes on a slow core: the second line, not the first.
+    pub const DEFAULT_CPU_MS: u64 = 250;
     /// A probe that waits longer measures nothing that a scrape could use.
     pub const DEFAULT_WALL: Duration = Duration::from_secs(2);
     /// 500 series with labels fit four times over.
@@ -137,8 +168,18 @@ impl Limits {
     pub const DEFAULT_LABEL_NAME_BYTES: u64 = 64;
     /// A path or an image's name fits.
     pub const DEFAULT_LABEL_VALUE_BYTES: u64 = 256;
-    /// A hundred lines.
+    /// As many as series: a family without any is of no use.
+    pub const DEFAULT_FAMILIES: u64 = 500;
+    /// What crosses the boundary is never less than what is kept of it.
+    pub const DEFAULT_RESULT_BYTES: u64 = 256 * KIB;
+    /// All of them replaced ten times an hour.
+    pub const DEFAULT_NEW_SERIES_PER_HOUR: u64 = 5_000;
+    /// The sockets, and what a toolchain makes for itself.
+    pub const DEFAULT_HANDLES: u64 = 64;
+    /// 80 bytes a line, and as many lines as fit.
     pub const DEFAULT_LOG_BYTES: u64 = 8 * KIB;
+    /// More than anybody reads of one run.
+    pub const DEFAULT_LOG_LINES: u64 = 100;
     /// One server, and three more tries.
     pub const DEFAULT_SOCKETS: u64 = 4;
     /// A few counters and a cursor.
@@ -149,6 +190,7 @@ impl Limits {
     /// The most that any manifest may ask for.
     pub const CEILING: Self = Self {
         fuel: 2_000_000_000,
+        cpu_ms: 10_000,
         wall: Duration::from_secs(10),
         boundary_bytes: 8 * MIB,
         host_calls: 100_000,
@@ -156,7 +198,12 @@ impl Limits {
         labels: 64,
         label_name_bytes: 256,
         label_value_bytes: 4 * KIB,
+        families: 10_000,
+        result_bytes: 8 * MIB,
+        new_series_per_hour: 1_000_000,
+        handles: 1_024,
         log_bytes: 64 * KIB,
+        log_lines: 1_000,
         sockets: 32,
         state_bytes: 64 * KIB,
         bytes_in: 16 * MIB,
@@ -168,6 +215,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             fuel: Self::DEFAULT_FUEL,
+            cpu_ms: Self::DEFAULT_CPU_MS,
             wall: Self::DEFAULT_WALL,
             boundary_bytes: Self::DEFAULT_BOUNDARY_BYTES,
             host_calls: Self::DEFAULT_HOST_CALLS,
@@ -175,7 +223,12 @@ impl Default for Limits {
             labels: Self::DEFAULT_LABELS,
             label_name_bytes: Self::DEFAULT_LABEL_NAME_BYTES,
             label_value_bytes: Self::DEFAULT_LABEL_VALUE_BYTES,
+            families: Self::DEFAULT_FAMILIES,
+            result_bytes: Self::DEFAULT_RESULT_BYTES,
+            new_series_per_hour: Self::DEFAULT_NEW_SERIES_PER_HOUR,
+            handles: Self::DEFAULT_HANDLES,
             log_bytes: Self::DEFAULT_LOG_BYTES,
+            log_lines: Self::DEFAULT_LOG_LINES,
             sockets: Self::DEFAULT_SOCKETS,
             state_bytes: Self::DEFAULT_STATE_BYTES,
             bytes_in: Self::DEFAULT_NETWORK_BYTES,

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Class, Limits};
 
 /// What a sensor asks for.
@@ -84,7 +86,7 @@ pub enum FileFrom {
 }
 
 /// Which files under the instance's root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilePattern {
     /// The file at this absolute path.
     Exact(String),

@@ -9,8 +9,8 @@ use sonde_expo::model;
 use sonde_expo::name::is_label_name;
 
 use super::output;
-use crate::bindings::sonde::sensor::types as wit;
 use crate::failure::{RunFailure, tame};
+use crate::wire::batch as wit;
 
 /// Exemplars by the sample they belong to.
 #[derive(Default)]

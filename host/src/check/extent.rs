@@ -4,7 +4,7 @@
 //! lists and strings that are lifted.
 
 use super::families::Families;
-use crate::bindings::sonde::sensor::types as wit;
+use crate::wire::batch as wit;
 
 /// The sizes that limits are about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,11 +10,9 @@ use sonde_expo::name::{is_label_name, is_metric_name, sample_names};
 use sonde_manifest::Limits;
 
 use super::{Reserved, output};
-use crate::bindings::sonde::sensor::types as wit;
 use crate::failure::{RunFailure, tame};
+use crate::wire::batch as wit;
 
-/// Families in one description or dynamic batch.
-const FAMILIES: usize = 1_000;
 /// Longest family name; Prometheus has no bound of its own.
 const NAME_BYTES: usize = 200;
 /// Longest help and unit.
@@ -60,8 +58,8 @@ fn judged(
     limits: &Limits,
     reserved: &Reserved,
 ) -> Result<Vec<(Family, Option<String>)>, RunFailure> {
-    if families.len() > FAMILIES {
-        return Err(output(format!("it has {} families, and {FAMILIES} are allowed", families.len())));
+    if families.len() as u64 > limits.families {
+        return Err(output(format!("it has {} families, and {} are allowed", families.len(), limits.families)));
     }
     let mut taken: HashSet<String> = HashSet::new();
     let mut judged = Vec::with_capacity(families.len());

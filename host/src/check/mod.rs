@@ -11,9 +11,10 @@ use std::collections::HashSet;
 use sonde_expo::model::Family;
 use sonde_manifest::Limits;
 
-use crate::bindings::sonde::sensor::types as wit;
 use crate::failure::RunFailure;
+use crate::wire::batch as wit;
 
+mod churn;
 mod exemplars;
 mod extent;
 mod families;
@@ -21,6 +22,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use churn::Churn;
 pub use extent::Extent;
 pub(crate) use families::Families;
 
@@ -65,6 +67,16 @@ pub struct Collected {
 }
 
 impl Collected {
+    /// Leaves out families from the end until no more than so many lines are left.
+    pub(crate) fn keep_at_most(&mut self, lines: u64) {
+        while self.series > lines {
+            let Some(last) = self.lines.pop() else { break };
+            self.families.pop();
+            self.series -= last;
+            self.series_dropped += last;
+        }
+    }
+
     /// Each family with the lines that it makes.
     pub fn with_lines(&self) -> impl Iterator<Item = (&Family, u64)> {
         self.families.iter().zip(self.lines.iter().copied())
@@ -89,14 +101,17 @@ pub(crate) fn check_batch(
     described: &Families,
     limits: &Limits,
     reserved: &Reserved,
+    churn: Option<&mut Churn>,
 ) -> Result<Collected, RunFailure> {
+    let mut first = Churn::default();
+    let churn = churn.unwrap_or(&mut first);
     let extent = Extent::of(&batch, described);
     let mut sorter = match described {
         Families::Static(_) if !batch.families.is_empty() => {
             return Err(output("its batch brings families, and it did not describe itself as dynamic"));
         }
-        Families::Static(families) => Sorter::of_described(families.clone(), limits),
-        Families::Dynamic => Sorter::of_relayed(claimed(batch.families, limits, reserved)?, limits),
+        Families::Static(families) => Sorter::of_described(families.clone(), limits, churn),
+        Families::Dynamic => Sorter::of_relayed(claimed(batch.families, limits, reserved)?, limits, churn),
     };
     let mut exemplars = Exemplars::sort(batch.exemplars)?;
     for (index, number) in batch.numbers.into_iter().enumerate() {

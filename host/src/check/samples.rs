@@ -6,14 +6,14 @@
 //! be numbers, because client libraries let negative observations lower them and Prometheus takes that.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::time::Instant;
 
 use sonde_expo::model::{self, Family, Kind, Number, Sample, Value};
 use sonde_manifest::Limits;
 
-use super::{Collected, Extent, output};
-use crate::bindings::sonde::sensor::types as wit;
+use super::{Churn, Collected, Extent, output};
 use crate::failure::RunFailure;
+use crate::wire::batch as wit;
 
 /// A family that samples are put into.
 struct Place {
@@ -29,7 +29,7 @@ pub(super) struct Sorter<'a> {
     /// Whether a fault of value costs only its family.
     relayed: bool,
     limits: &'a Limits,
-    hasher: RandomState,
+    churn: &'a mut Churn,
     seen: HashSet<u64>,
     series: u64,
     dropped: u64,
@@ -37,19 +37,24 @@ pub(super) struct Sorter<'a> {
 
 impl<'a> Sorter<'a> {
     /// For a sensor that described these families.
-    pub(super) fn of_described(families: Vec<Family>, limits: &'a Limits) -> Self {
-        Self::new(families.into_iter().map(|family| (family, true)), false, limits)
+    pub(super) fn of_described(families: Vec<Family>, limits: &'a Limits, churn: &'a mut Churn) -> Self {
+        Self::new(families.into_iter().map(|family| (family, true)), false, limits, churn)
     }
 
     /// For a dynamic batch: its families, each with whether it may be exposed.
-    pub(super) fn of_relayed(families: Vec<(Family, bool)>, limits: &'a Limits) -> Self {
-        Self::new(families.into_iter(), true, limits)
+    pub(super) fn of_relayed(families: Vec<(Family, bool)>, limits: &'a Limits, churn: &'a mut Churn) -> Self {
+        Self::new(families.into_iter(), true, limits, churn)
     }
 
-    fn new(families: impl Iterator<Item = (Family, bool)>, relayed: bool, limits: &'a Limits) -> Self {
+    fn new(
+        families: impl Iterator<Item = (Family, bool)>,
+        relayed: bool,
+        limits: &'a Limits,
+        churn: &'a mut Churn,
+    ) -> Self {
         let places = families.map(|(family, exposed)| Place { family, lines: 0, left_out: !exposed }).collect();
-        let (hasher, seen) = (RandomState::new(), HashSet::new());
-        Self { places, relayed, limits, hasher, seen, series: 0, dropped: 0 }
+        churn.begin(limits.new_series_per_hour, Instant::now());
+        Self { places, relayed, limits, churn, seen: HashSet::new(), series: 0, dropped: 0 }
     }
 
     /// The kind of a sample's family, once the sample's shape fits it.
@@ -89,16 +94,20 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// Appends a sample unless its family is left out, the series limit is reached, or it is there already.
+    /// Appends a sample unless its family is left out, the series limit is reached, it is there already, or it is one new series too many.
     fn push(&mut self, index: u32, labels: Vec<String>, lines: u64, value: Value, start: Option<f64>) {
-        let mut hasher = self.hasher.build_hasher();
-        index.hash(&mut hasher);
-        labels.hash(&mut hasher);
+        // A summary or a state set of nothing would be kept, by the hundred thousand, and weigh nothing against the limit.
+        if lines == 0 {
+            return;
+        }
         let place = &mut self.places[index as usize];
-        if place.left_out || self.series + lines > self.limits.series || !self.seen.insert(hasher.finish()) {
+        let series = self.churn.hash(&place.family.name, &labels);
+        let fits = !place.left_out && self.series + lines <= self.limits.series && !self.seen.contains(&series);
+        if !fits || !self.churn.admits(series) {
             self.dropped += lines;
             return;
         }
+        self.seen.insert(series);
         self.series += lines;
         place.lines += lines;
         place.family.samples.push(Sample {
@@ -208,6 +217,7 @@ impl<'a> Sorter<'a> {
 
     /// What is to be exposed; its extent is the caller's.
     pub(super) fn done(self) -> Collected {
+        self.churn.end(self.seen);
         let with_samples = self.places.into_iter().filter(|place| !place.family.samples.is_empty());
         let (families, lines) = with_samples.map(|place| (place.family, place.lines)).unzip();
         Collected { families, lines, series: self.series, series_dropped: self.dropped, extent: Extent::default() }

@@ -97,11 +97,11 @@ fn kinds() -> Vec<wit::Family> {
 
 /// Checks a batch of a sensor that described [`kinds`].
 fn described(batch: wit::Batch) -> Result<Collected, RunFailure> {
-    check_batch(batch, &describe(kinds()).unwrap(), &limits(), &reserved())
+    check_batch(batch, &describe(kinds()).unwrap(), &limits(), &reserved(), None)
 }
 
 fn relayed(batch: wit::Batch) -> Result<Collected, RunFailure> {
-    check_batch(batch, &Families::Dynamic, &limits(), &reserved())
+    check_batch(batch, &Families::Dynamic, &limits(), &reserved(), None)
 }
 
 fn numbers(numbers: Vec<wit::Number>) -> wit::Batch {
@@ -303,4 +303,13 @@ fn lines_are_those_of_each_family() {
     assert_eq!(names, ["c_total", "g", "h", "s"]);
     assert_eq!(collected.lines, [1, 1, 4, 4]);
     assert_eq!((collected.series, collected.series_dropped), (10, 0));
+}
+
+#[test]
+fn samples_of_nothing_are_not_kept() {
+    let states = |value: &str| wit::StateSet { family: 0, label_values: vec![value.into()], states: vec![] };
+    let families = vec![family("phase", wit::Kind::StateSet, &["n"])];
+    let batch = wit::Batch { families, state_sets: vec![states("a"), states("b")], ..empty() };
+    let collected = check_batch(batch, &Families::Dynamic, &limits(), &reserved(), None).unwrap();
+    assert!(collected.families.is_empty() && collected.series == 0);
 }

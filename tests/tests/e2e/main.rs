@@ -13,4 +13,5 @@ mod redis_path;
 mod refusals;
 mod reloads;
 mod routes;
+mod sandbox;
 mod shipped;

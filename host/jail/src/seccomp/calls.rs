@@ -251,6 +251,8 @@ fn arguments_of_runner() -> Result<Rules> {
     let stream = SeccompCondition::new(1, Dword, MaskedEq(SOCKET_TYPE), libc::SOCK_STREAM as u64)?;
     Ok(BTreeMap::from([
         (libc::SYS_clone, vec![masked(0, THREAD | NOT_A_THREAD, THREAD)?]),
+        // Its own thread's, and with `RLIMIT_NICE` at 0 only downwards.
+        (libc::SYS_setpriority, vec![SeccompRule::new(vec![equal(0, libc::PRIO_PROCESS as u64)?, equal(1, 0)?])?]),
         // No address: on what is connected already.
         (libc::SYS_sendto, vec![SeccompRule::new(vec![null(4)?])?]),
         // A pipe to itself, with which tokio wakes; a datagram socket could send to others.

@@ -21,10 +21,17 @@ fn main() {
         _ => {}
     }
     let is_root = rustix::process::geteuid().is_root();
-    let filter = arguments.get(1).filter(|argument| !argument.starts_with('-'));
+    let tests = || walls::TESTS.iter().chain(rooms::TESTS).chain(agent::TESTS);
+    // What cargo and nextest ask of a harness: a list, one test by its name, those whose names hold a word.
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if has("--list") {
+        return tests().filter(|_| !has("--ignored")).for_each(|(name, _, _)| println!("{name}: test"));
+    }
+    let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_meant = |name: &str, filter: &str| if has("--exact") { name == filter } else { name.contains(filter) };
     let mut count = 0;
-    for (name, needs_root, test) in walls::TESTS.iter().chain(rooms::TESTS).chain(agent::TESTS) {
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+    for (name, needs_root, test) in tests() {
+        if filter.is_some_and(|filter| !is_meant(name, filter)) {
             continue;
         }
         if *needs_root && !is_root {

@@ -14,6 +14,8 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 /// More than a small sensor's memory.
 const TOO_MUCH_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 1 << 20;
+/// Of a configuration key that is not there.
+const LONG_KEY_BYTES: usize = 40_000;
 
 /// Lives as long as the memory of one run.
 static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +32,7 @@ impl Sensor for Over {
         match config::text("what")?.as_str() {
             "nothing" => seen(out, 0),
             "spin" => spin(),
+            "work" => seen(out, work(amount as u64) as usize),
             "recurse" => seen(out, recurse(amount as u64) as usize),
             "grow" => grow(),
             "refused" => seen(out, usize::from(!had(TOO_MUCH_BYTES))),
@@ -43,7 +46,12 @@ impl Sensor for Over {
                 }
                 seen(out, amount);
             }
+            "long_questions" => {
+                let key = "k".repeat(LONG_KEY_BYTES);
+                seen(out, (0..amount).filter(|_| config::get(&key).is_none()).count());
+            }
             "series" => many(out, amount),
+            "families" => families(out, amount),
             "labels" => labelled(out, (0..amount).map(|at| ["l", &at.to_string()].concat()).collect(), "v"),
             "label_name" => labelled(out, vec!["n".repeat(amount)], "v"),
             "label_value" => labelled(out, vec!["l".to_owned()], &"v".repeat(amount)),
@@ -74,6 +82,12 @@ fn network(out: &mut Batch, what: &str, port: u16, amount: usize) -> Result<(), 
             let opened = (0..amount).map(|_| tcp::connect(port)).filter(|connected| !denied(connected)).count();
             seen(out, opened);
         }
+        "hold" => {
+            let held: Vec<Connection> = (0..amount).filter_map(|_| tcp::connect(port).ok()).collect();
+            seen(out, black_box(held).len());
+        }
+        // One after another, each given back.
+        "reconnect" => seen(out, (0..amount).filter(|_| tcp::connect(port).is_ok()).count()),
         "receive" => {
             let mut connection = tcp::connect(port)?;
             let mut received = 0;
@@ -124,6 +138,11 @@ fn spin() {
     }
 }
 
+/// So many turns of a loop, a few instructions each.
+fn work(turns: u64) -> u64 {
+    (0..turns).fold(0, |sum, turn| black_box(sum ^ turn))
+}
+
 /// As deep as `left`, on the stack of the machine: nothing of a frame is in memory.
 fn recurse(left: u64) -> u64 {
     if left == 0 { 1 } else { recurse(left - 1).rotate_left(3).wrapping_sub(left) }
@@ -155,6 +174,13 @@ fn many(out: &mut Batch, amount: usize) {
     let family = out.declare("over_many", Kind::Gauge, "Too many.", "", vec!["number".to_owned()]);
     let samples = (0..amount).map(|at| sample(family.0, vec![at.to_string()], at));
     out.records().numbers.extend(samples);
+}
+
+fn families(out: &mut Batch, amount: usize) {
+    for at in 0..amount {
+        let family = out.declare(&["over_family_", &at.to_string()].concat(), Kind::Gauge, "", "", Vec::new());
+        out.records().numbers.push(sample(family.0, Vec::new(), at));
+    }
 }
 
 fn labelled(out: &mut Batch, names: Vec<String>, value: &str) {

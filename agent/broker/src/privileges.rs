@@ -1,0 +1,63 @@
+//! Which capabilities each of the two root processes keeps, and why.
+//!
+//! Called before either has a second thread. Without root there is nothing to give up.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::capabilities;
+use sonde_jail::agent::{CapabilitySet, keep_only, oom_score_adj};
+
+/// The broker's: entering namespaces and making empty ones (`SYS_ADMIN`), becoming an instance or nobody (`SETUID`, `SETGID`, `SETPCAP`),
+/// looking at any process (`SYS_PTRACE`) and through any directory (`DAC_READ_SEARCH`, and `DAC_OVERRIDE`, which it hands on to a thread that
+/// becomes an instance which has it), ending what it started (`KILL`), raising the limits of that (`SYS_RESOURCE`).
+const BROKERS: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SYS_RESOURCE);
+
+/// The agent's, which only reads and serves: looking at any process, reading any file, writing its own in whosever folder they are, and a low port.
+const AGENTS: CapabilitySet = CapabilitySet::SYS_PTRACE
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// How little the kernel should want to end the broker where memory runs out: without it nothing is opened.
+const OOM_SCORE: i16 = -900;
+
+/// Gives up all but what the agent needs. To be called once the broker has been started.
+pub fn keep_agents() {
+    keep("agent", AGENTS);
+}
+
+pub(crate) fn keep_brokers() {
+    if let Err(error) = oom_score_adj(OOM_SCORE) {
+        tracing::debug!(error = sonde_host::chain(&error), "the broker is not spared where memory runs out");
+    }
+    keep("broker", BROKERS);
+}
+
+fn keep(who: &str, wanted: CapabilitySet) {
+    let Ok(now) = capabilities(None) else { return };
+    if now.permitted.is_empty() {
+        return;
+    }
+    if let Err(error) = keep_only(wanted & now.permitted) {
+        tracing::warn!(who, error = sonde_host::chain(&error), "not all privileges could be given up");
+    }
+}
+
+/// Lets this process have as many descriptors as it may: one for each distinct sensor, and those of its files and sockets.
+/// Returns how many that are.
+pub fn raise_descriptors() -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
+    let most = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => now.maximum,
+        Err(_) => now.current,
+    };
+    most.unwrap_or(u64::MAX)
+}

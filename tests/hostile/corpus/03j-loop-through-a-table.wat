@@ -1,0 +1,19 @@
+;; Loops by calling itself through a table, which is allowed and has its price.
+(module
+  (type $void (func))
+  (memory (export "memory") 2)
+  (table 1 1 funcref)
+  (elem (i32.const 0) $nothing)
+  (func $nothing)
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (loop $again (call_indirect (type $void) (i32.const 0)) (br $again))
+    unreachable)
+)

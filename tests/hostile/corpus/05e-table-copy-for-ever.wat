@@ -1,0 +1,16 @@
+;; Copies half of its table over the other half, again and again.
+(module
+  (memory (export "memory") 2)
+  (table $t 10000 10000 funcref)
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (loop $again (table.copy $t $t (i32.const 5000) (i32.const 0) (i32.const 5000)) (br $again))
+    unreachable)
+)

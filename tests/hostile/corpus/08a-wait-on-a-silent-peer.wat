@@ -1,0 +1,18 @@
+;; Reads from a peer that never says anything, with no timeout of its own, and again whatever it is told.
+(module
+  (import "sonde:sensor/tcp@0.1.0" "connect" (func $connect (param i32 i32 i32)))
+  (import "sonde:sensor/streams@0.1.0" "[method]connection.read" (func $read (param i32 i32 i32)))
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (call $connect (i32.const 1) (i32.const -1) (i32.const 256))
+    (loop $again (call $read (i32.load (i32.const 260)) (i32.const 100) (i32.const 384)) (br $again))
+    unreachable)
+)

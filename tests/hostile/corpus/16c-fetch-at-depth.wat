@@ -1,0 +1,31 @@
+;; Recurses nearly as deep as it may, makes an HTTP request there, the longest way of the node's own stack, and
+;; says how it went (0: it had an answer).
+(module
+  (import "sonde:sensor/http@0.1.0" "fetch"
+    (func $fetch (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "sonde:sensor/state@0.1.0" "store" (func $store (param i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 32) "/")
+  (func $down (param $left i32)
+    (if (local.get $left)
+      (then (call $down (i32.sub (local.get $left) (i32.const 1))))
+      (else
+        (call $fetch (i32.const 0) (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 0) (i32.const 0)
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2000) (i32.const 1000) (i32.const 256)))))
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; What it saw, left as its state.
+  (func $found (param i64)
+    (i64.store (i32.const 128) (local.get 0))
+    (drop (call $store (i32.const 128) (i32.const 8))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (call $down (i32.const 2000))
+    (call $found (i64.extend_i32_u (i32.load8_u (i32.const 256))))
+    (i32.const 64))
+)

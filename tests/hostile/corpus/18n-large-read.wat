@@ -1,0 +1,24 @@
+;; Asks for 4 GiB of a stream and says how many bytes came at once.
+(module
+  (import "sonde:sensor/tcp@0.1.0" "connect" (func $connect (param i32 i32 i32)))
+  (import "sonde:sensor/streams@0.1.0" "[method]connection.read" (func $read (param i32 i32 i32)))
+  (import "sonde:sensor/state@0.1.0" "store" (func $store (param i32 i32) (result i32)))
+  (memory (export "memory") 20)
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; What it saw, left as its state.
+  (func $found (param i64)
+    (i64.store (i32.const 128) (local.get 0))
+    (drop (call $store (i32.const 128) (i32.const 8))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (call $connect (i32.const 1) (i32.const 1000) (i32.const 256))
+    (call $read (i32.load (i32.const 260)) (i32.const -1) (i32.const 256))
+    (call $found (i64.load32_u (i32.const 264)))
+    (i32.const 64))
+)

@@ -1,0 +1,31 @@
+;; Writes a pattern over all the memory it can have, its table, its globals and its stack.
+(module
+  (memory (export "memory") 2)
+  (table $t 10 funcref)
+  (global $g (mut i64) (i64.const 0))
+  (elem declare func $mine)
+  (func $mine)
+  (func $down (param $left i32) (param $pattern i64) (result i64)
+    (local $a i64) (local $b i64)
+    (local.set $a (i64.mul (local.get $pattern) (i64.const 3)))
+    (local.set $b (i64.mul (local.get $pattern) (i64.const 5)))
+    (if (local.get $left)
+      (then (drop (call $down (i32.sub (local.get $left) (i32.const 1)) (local.get $a)))))
+    (i64.xor (local.get $a) (local.get $b)))
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (drop (memory.grow (i32.const 240)))
+    (memory.fill (i32.const 4096) (i32.const 0xa5) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 4096)))
+    (drop (table.grow $t (ref.func $mine) (i32.const 19000)))
+    (table.fill $t (i32.const 0) (ref.func $mine) (table.size $t))
+    (global.set $g (i64.const 0xa5a5a5a5a5a5a5a5))
+    (drop (call $down (i32.const 2000) (i64.const 0xa5a5a5a5a5a5a5a5)))
+    (i32.const 64))
+)

@@ -1,0 +1,7 @@
+;; Exports the world's functions with other types.
+(component
+  (core module $m (func (export "f")))
+  (core instance $i (instantiate $m))
+  (func $f (canon lift (core func $i "f")))
+  (export "describe" (func $f))
+  (export "collect" (func $f)))

@@ -1,0 +1,17 @@
+;; Logs a line of a hundred bytes a million times.
+(module
+  (import "sonde:sensor/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 512) "logloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglogloglog!")
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (loop $again (call $log (i32.const 3) (i32.const 512) (i32.const 100)) (br $again))
+    unreachable)
+)

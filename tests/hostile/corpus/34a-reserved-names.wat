@@ -1,0 +1,33 @@
+;; Claims families that are the node's or Prometheus's own.
+(module
+  (memory (export "memory") 2)
+  ;; Texts, then records: families are name, kind, help, unit, label names; numbers are family, label values, value, start.
+  (data (i32.const 1024) "upscrape_duration_secondsALERTSsonde_sensor_upcontainer_cpu_usage_seconds_total__name__ok")
+  (data (i32.const 8192)
+    (i32 1024 2 1 0 0 0 0 0 0)
+    (i32 1026 23 1 0 0 0 0 0 0)
+    (i32 1049 6 1 0 0 0 0 0 0)
+    (i32 1055 15 1 0 0 0 0 0 0)
+    (i32 1070 33 1 0 0 0 0 0 0)
+    (i32 1103 8 1 0 0 0 0 0 0)
+    (i32 1111 2 1 0 0 0 0 0 0))
+  (data (i32.const 8448)
+    (i32 0 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 1 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 2 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 3 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 4 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 5 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0)
+    (i32 6 0 0 0) (f64 1.0) (i32 0 0) (f64 0.0))
+  (data (i32.const 68) (i32 8192 7 8448 7 0 0))
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32)
+    (i32.const 64))
+)

@@ -1,0 +1,34 @@
+;; Returns two thousand families.
+(module
+  (memory (export "memory") 40)
+  ;; One family "f" with one label "l".
+  (data (i32.const 512) "fl")
+  (data (i32.const 68) (i32 768 1))
+  (data (i32.const 768) (i32 512 1 1 0 0 0 0 808 1) (i32 0) (i32 513 1))
+  ;; Eight letters that say a number.
+  (func $letters (param $at i32) (param $number i32)
+    (local $digit i32)
+    (loop $next
+      (i32.store8 (i32.add (local.get $at) (local.get $digit))
+        (i32.add (i32.const 97) (i32.and (local.get $number) (i32.const 15))))
+      (local.set $number (i32.shr_u (local.get $number) (i32.const 4)))
+      (br_if $next (i32.lt_u (local.tee $digit (i32.add (local.get $digit) (i32.const 1))) (i32.const 8)))))
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    global.get $heap
+    (global.set $heap
+      (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 15)) (i32.const -16))))
+  ;; dynamic
+  (data (i32.const 16) "\01")
+  (func (export "describe") (result i32) (i32.const 16))
+  (func (export "collect") (result i32) (local $i i32) (local $at i32)
+    (loop $again
+      (local.set $at (i32.add (i32.const 65536) (i32.mul (local.get $i) (i32.const 36))))
+      (i32.store (local.get $at) (i32.add (i32.const 200_000) (i32.mul (local.get $i) (i32.const 8))))
+      (i32.store offset=4 (local.get $at) (i32.const 8))
+      (call $letters (i32.load (local.get $at)) (local.get $i))
+      (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2000))))
+    (i32.store (i32.const 68) (i32.const 65536))
+    (i32.store (i32.const 72) (i32.const 2000))
+    (i32.const 64))
+)
