@@ -7,12 +7,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rustix::io::fcntl_dupfd_cloexec;
-use sonde_host::MAX_SENSOR_BYTES;
 use sonde_host::wire::{self, CompileFault, CompileOrder, CompileReply, CompilerHello, WireError};
+use sonde_host::{MAX_SENSOR_BYTES, tame};
 use sonde_jail::Jail;
 use sonde_manifest::Class;
 
 use crate::engine::{EngineError, compiler};
+use crate::pieces;
 use crate::run::sentence;
 
 /// Why a compile worker ended without an answer.
@@ -46,12 +47,13 @@ pub fn run(jail: &Jail) -> Result<(), CompilerError> {
     let length = usize::try_from(component_bytes).unwrap_or(usize::MAX).min(MAX_SENSOR_BYTES);
     let bytes = inbox.bytes_blocking(length).map_err(CompilerError::Wire)?;
     let engine = compiler(class).map_err(CompilerError::Engine)?;
-    match engine.precompile_component(&bytes) {
+    let cut = pieces::cut(&bytes).map_err(|error| tame(&error));
+    match cut.and_then(|cut| engine.precompile_component(&cut).map_err(|error| sentence(&error))) {
         Ok(code) => {
             outbox.push(&CompileReply::Compiled { code_bytes: code.len() as u64 }, None);
             outbox.push_bytes(&code);
         }
-        Err(error) => outbox.push(&CompileReply::Refused(CompileFault::Compile(sentence(&error))), None),
+        Err(error) => outbox.push(&CompileReply::Refused(CompileFault::Compile(error)), None),
     }
     outbox.flush_blocking().map_err(CompilerError::Wire)
 }
@@ -61,5 +63,6 @@ pub(crate) fn compatibility_of(class: Class) -> Result<u64, EngineError> {
     let engine = compiler(class)?;
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    pieces::VERSION.hash(&mut hasher);
     Ok(hasher.finish())
 }

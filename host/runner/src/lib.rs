@@ -20,6 +20,8 @@ mod limiter;
 mod local;
 #[cfg(test)]
 mod mirror;
+#[cfg(feature = "compiler")]
+mod pieces;
 pub mod process;
 mod remote;
 mod run;

@@ -18,6 +18,7 @@ use wasmtime::component::Component;
 
 use crate::broker::NoInstance;
 use crate::engine::{EngineError, Sandbox};
+use crate::pieces;
 use crate::run::{Program, RunInput, sentence};
 
 /// Why a file was not loaded.
@@ -71,7 +72,8 @@ impl LocalLoader {
     pub async fn load(&self, bytes: &[u8]) -> Result<LocalSensor, LocalError> {
         let manifest = precheck(bytes)?;
         let sandbox = self.sandbox(manifest.class).map_err(LocalError::Engine)?;
-        let component = Component::from_binary(&sandbox.engine, bytes);
+        let cut = pieces::cut(bytes).map_err(LocalError::Compile)?;
+        let component = Component::from_binary(&sandbox.engine, &cut);
         let component = component.map_err(|error| LocalError::Compile(sentence(&error)))?;
         let program = Program::new(sandbox, &component).map_err(LocalError::World)?;
         let grant = Arc::new(Grant::nothing(&manifest));
