@@ -11,6 +11,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 use super::rooms::Rooms;
 use super::{Event, Message, Shared, TargetId};
 use crate::digest::Digest;
+use crate::grant::Grant;
 use crate::rhythm::Rhythms;
 use crate::slot::Slot;
 
@@ -45,13 +46,16 @@ struct Timed {
     due: Instant,
     /// When it would be due if nothing were held against it.
     wished: Instant,
-    /// Its second run is behind it, which was brought forward so that what was placed together does not run together for ever.
+    /// Its second run is behind it, whose time is its own so that what was placed together does not run together for ever.
     spread: bool,
 }
 
-/// The part of an interval after which a slot runs for the second time: half to all of it, evenly over slots (by the golden ratio).
-fn phase(id: u64) -> f64 {
-    0.5 + (id as f64 * 0.618_033_988_749_895).fract() / 2.0
+/// How long after its first run a slot runs for the second time: half to all of the interval, evenly over slots (by the golden ratio), and as
+/// much later for those that may not run so soon.
+fn second_after(id: u64, grant: &Grant) -> Duration {
+    let half = grant.interval / 2;
+    let phase = (id as f64 * 0.618_033_988_749_895).fract();
+    half.max(grant.min_interval) + half.mul_f64(phase)
 }
 
 #[derive(Default)]
@@ -228,7 +232,7 @@ impl Driver {
             return;
         }
         let grant = &timed.slot.grant;
-        let mut wished = last_start + if timed.spread { grant.interval } else { grant.interval.mul_f64(phase(id)) };
+        let mut wished = last_start + if timed.spread { grant.interval } else { second_after(id, grant) };
         let covered = last_start + FRESH;
         let rhythms = &self.targets[&timed.slot.target].rhythms;
         if let Some(scrape) = rhythms.next_after(covered.max(now), now) {
@@ -295,29 +299,14 @@ mod tests {
     use crate::accounts::{Accounts, Share};
     use crate::check::Reserved;
     use crate::digest::Digest;
-    use crate::grant::Grant;
+    use crate::schedule::nobody::Nobody;
     use crate::schedule::suspects::Suspects;
     use crate::schedule::{Placement, Settings};
     use crate::sensor::Sensor;
     use crate::slot::{Kernel, KstatsFuture};
     use crate::standing::StandingRules;
-    use crate::ticket::RunnerNumber;
     use crate::wire::{self, Outcome, batch};
-    use crate::workers::{Room, Starting, Workers};
-
-    struct Nobody;
-
-    impl Workers for Nobody {
-        fn start_runner(&self, _: Room) -> Starting<'_> {
-            Box::pin(std::future::pending())
-        }
-
-        fn start_compiler(&self) -> Starting<'_> {
-            Box::pin(std::future::pending())
-        }
-
-        fn kill(&self, _: RunnerNumber) {}
-    }
+    use crate::workers::Workers;
 
     impl Kernel for Nobody {
         fn kstats(&self, _: String) -> KstatsFuture<'_> {
@@ -371,5 +360,25 @@ mod tests {
         assert!(driver.heap.len() <= 2 * driver.timed.len() + STALE, "{}", driver.heap.len());
         let due = driver.timed[&0].due;
         assert!(driver.heap.iter().any(|Reverse(entry)| *entry == (due, 0)), "what counts is still there");
+    }
+
+    #[test]
+    fn what_was_placed_together_does_not_run_together() {
+        let interval = Duration::from_secs(16);
+        for (min_interval, soonest) in [(1, 8), (8, 8), (12, 12), (16, 16)] {
+            let min_interval = Duration::from_secs(min_interval);
+            let grant = Grant { interval, min_interval, ..Grant::clone(&slot().grant) };
+            let mut of_second = [0_u32; 32];
+            for id in 0..1_000 {
+                of_second[second_after(id, &grant).as_secs() as usize] += 1;
+            }
+            for (second, count) in of_second.into_iter().enumerate() {
+                let some = (soonest..soonest + 8).contains(&second);
+                assert!(
+                    if some { (115..=135).contains(&count) } else { count == 0 },
+                    "{min_interval:?} {second} {count}"
+                );
+            }
+        }
     }
 }

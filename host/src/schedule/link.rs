@@ -119,21 +119,8 @@ mod tests {
 
     use super::*;
     use crate::broker::Kstat;
-    use crate::workers::{Sharing, Starting};
-
-    struct Nobody;
-
-    impl Workers for Nobody {
-        fn start_runner(&self, _: Room) -> Starting<'_> {
-            Box::pin(std::future::pending())
-        }
-
-        fn start_compiler(&self) -> Starting<'_> {
-            Box::pin(std::future::pending())
-        }
-
-        fn kill(&self, _: RunnerNumber) {}
-    }
+    use crate::schedule::nobody::Nobody;
+    use crate::workers::Sharing;
 
     #[tokio::test]
     async fn answers_do_not_pile_up_for_who_does_not_read_them() {

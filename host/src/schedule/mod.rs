@@ -9,6 +9,8 @@
 mod driver;
 mod fair_queue;
 mod link;
+#[cfg(test)]
+mod nobody;
 mod replies;
 mod room;
 mod rooms;
