@@ -4,7 +4,8 @@
 //! can block. A process's name is its `comm`, which it sets itself and which may hold blanks and
 //! parentheses: fields are counted from the *last* parenthesis.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::bytes;
@@ -64,10 +65,14 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Longest `stat`: 52 numbers of at most 20 digits, and a `comm`. The kernel makes it at the first read and gives all of it.
+const STAT_BYTES: usize = 52 * 21 + 64;
+
 /// Reads and parses a process's `stat`.
 pub fn stat(proc: &Path, pid: u32) -> io::Result<Stat> {
-    let text = std::fs::read(proc.join(pid.to_string()).join("stat"))?;
-    parse_stat(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    let mut text = [0; STAT_BYTES];
+    let length = File::open(proc.join(pid.to_string()).join("stat"))?.read(&mut text)?;
+    parse_stat(&text[..length]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// A process is live when it is neither a zombie nor just being buried.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
+use super::grid::{Grid, step};
 use super::rooms::Rooms;
 use super::{Event, Message, Shared, TargetId};
 use crate::digest::Digest;
@@ -75,13 +76,15 @@ pub(super) struct Driver {
     successors: HashMap<u64, Vec<Arc<Slot>>>,
     /// Slots of each digest: what has none left need not be held by any runner.
     of_digest: HashMap<Digest, usize>,
+    grid: Grid,
 }
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
         let (timed, targets, heap, successors, of_digest) = Default::default();
-        Self { rooms: Rooms::new(shared, sender), events, timed, next_id: 0, targets, heap, successors, of_digest }
+        let (rooms, grid) = (Rooms::new(shared, sender), Grid::new(Instant::now()));
+        Self { rooms, events, timed, next_id: 0, targets, heap, successors, of_digest, grid }
     }
 
     pub(super) async fn drive(mut self, mut inbox: mpsc::Receiver<Message>) {
@@ -232,12 +235,13 @@ impl Driver {
             return;
         }
         let grant = &timed.slot.grant;
-        let mut wished = last_start + if timed.spread { grant.interval } else { second_after(id, grant) };
+        let after = if timed.spread { grant.interval } else { second_after(id, grant) };
+        let mut wished = self.grid.not_before(last_start + after, grant.interval);
         let covered = last_start + FRESH;
         let rhythms = &self.targets[&timed.slot.target].rhythms;
         if let Some(scrape) = rhythms.next_after(covered.max(now), now) {
             let lead = (LEAD + timed.duration * 2).min(LONGEST_LEAD);
-            wished = wished.min(scrape - lead);
+            wished = wished.min(self.grid.not_after(scrape - lead, grant.interval));
         }
         let wished = wished.max(last_start + grant.min_interval);
         let due = standing.not_before.map_or(wished, |not_before| wished.max(not_before));
@@ -264,7 +268,9 @@ impl Driver {
             if timed.wished < due {
                 timed.slot.note_backed_off(due - timed.wished);
             }
-            timed.last_start = Some(now);
+            // A wake-up is always a little late, and that must not add up.
+            let punctual = now.duration_since(due) < step(timed.slot.grant.interval) && timed.last_start.is_some();
+            timed.last_start = Some(if punctual { due } else { now });
         }
     }
 

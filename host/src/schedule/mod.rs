@@ -8,6 +8,7 @@
 
 mod driver;
 mod fair_queue;
+mod grid;
 mod link;
 #[cfg(test)]
 mod nobody;
