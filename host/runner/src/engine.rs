@@ -26,8 +26,8 @@ use crate::ctx::Ctx;
 /// others. Preemption costs a few hundred nanoseconds, so a millisecond is both fair and free.
 pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
-/// The ticker stops when no run has been in flight for this long: an idle node wakes for nothing.
-const TICKER_LINGERS: Duration = Duration::from_millis(250);
+/// The ticker stops when no run has been in flight for this long: between two groups of runs there is nothing to preempt.
+const TICKER_LINGERS: Duration = Duration::from_millis(5);
 
 /// What wasmtime keeps for an instance beside its memories and tables: of a core instance, and of a component's.
 const MAX_CORE_INSTANCE_BYTES: usize = 512 << 10;
@@ -131,6 +131,7 @@ fn config(class: Class, places: usize) -> Config {
         // against speculation, in place of 4 GiB of guard pages.
         .memory_reservation(memory_bytes)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES)
+        .memory_init_cow(false)
         // Not compiled in at all: async components, parallel compilation, core dumps.
         .wasm_component_model(true)
         .concurrency_support(false)
