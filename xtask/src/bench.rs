@@ -38,6 +38,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
             setup(For::Bench)?;
             return load::bench(workspace, known);
         }
+        "preemption" => return preemption(workspace),
         other => return Err(Error::Usage(format!("bench {other}"))),
     }
     if name != "scrape" {
@@ -47,7 +48,17 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
         run("building Sonde for release", &mut workspace.cargo(["build", "--release", "--bin", "sonde"]))?;
         scrape::bench_scrape(&workspace.sonde("release"))?;
     }
-    if name == "all" { load::bench(workspace, name) } else { Ok(()) }
+    if name != "all" {
+        return Ok(());
+    }
+    preemption(workspace)?;
+    load::bench(workspace, name)
+}
+
+/// How long hostile guests hold the thread that they run on.
+fn preemption(workspace: &Workspace) -> Result<(), Error> {
+    let example = ["run", "--release", "--package", "sonde-hostile", "--example", "longest_hold"];
+    run("the longest that hostile guests run without a break", &mut workspace.cargo(example))
 }
 
 /// The host's own benchmark, and beside it what a forked shell costs.

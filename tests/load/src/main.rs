@@ -63,9 +63,9 @@ struct Load {
     interval: u64,
     #[arg(long, default_value_t = 20)]
     servers: usize,
-    /// Seconds before anything is measured
-    #[arg(long, default_value_t = 20)]
-    warm_up: u64,
+    /// Seconds before anything is measured; twice the interval, after which each sensor runs at a time of its own
+    #[arg(long)]
+    warm_up: Option<u64>,
     /// Failing sensors go on as if nothing were held against them
     #[arg(long)]
     unforgetting: bool,
@@ -158,7 +158,7 @@ async fn load(load: &Load) -> Result<Value, LoadError> {
             plan.groups.push(Group { behaviour: Behaviour::Hostile, interval: HOSTILE_INTERVAL, config, ..harm });
         }
     }
-    plan.warm_up = Duration::from_secs(load.warm_up);
+    plan.warm_up = load.warm_up.map_or(interval * 2, Duration::from_secs);
     if load.unforgetting {
         plan.standing = UNFORGETTING;
     }

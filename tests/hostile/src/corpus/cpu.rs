@@ -80,6 +80,14 @@ fn expensive_instructions() -> Vec<Guest> {
         Guest::file(G05E_TABLE_COPY_FOR_EVER, "elements have a price too", FUEL)
             .without(&[Defence::Fuel], CPU)
             .without(&[Defence::Fuel, Defence::Cpu], DEADLINE),
+        Guest::file(G05F_FILL_THE_LARGEST, "a fill is cut into pieces, between which it is preempted", FUEL)
+            .class("large")
+            .without(&[Defence::Fuel], CPU)
+            .without(&[Defence::Fuel, Defence::Cpu], DEADLINE),
+        Guest::file(G05G_COPY_THE_LARGEST, "so is a copy, from whichever end spares the source", FUEL)
+            .class("large")
+            .without(&[Defence::Fuel], CPU)
+            .without(&[Defence::Fuel, Defence::Cpu], DEADLINE),
     ]
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sonde_expo::{Format, Labels, Negotiated, Writer};
 use sonde_host::{Grant, Policy, Reserved, RunReport};
 use sonde_hostile::{Defence, Peer};
+use sonde_manifest::Class;
 use sonde_runner::{LocalError, LocalLoader, LocalSensor, RunInput};
 
 use crate::peer::Scripted;
@@ -88,7 +89,7 @@ impl Guest {
     pub(crate) async fn run(&self, peer: Peer, off: &[Defence], state: Vec<u8>) -> Outcome {
         let manifest = &self.0.sensor.manifest;
         let asked = manifest.resolve(&BTreeMap::new()).expect("every key of a guest has a default");
-        let mut grant = Grant::decide(manifest, asked, &Policy::default()).expect("the policy allows the guests all");
+        let mut grant = Grant::decide(manifest, asked, &policy()).expect("the policy allows the guests all");
         switch_off(off, &mut grant);
         self.run_under(grant, peer, state).await
     }
@@ -97,7 +98,7 @@ impl Guest {
     pub(crate) async fn run_within(&self, peer: Peer, wall: Duration) -> Outcome {
         let manifest = &self.0.sensor.manifest;
         let asked = manifest.resolve(&BTreeMap::new()).expect("every key of a guest has a default");
-        let mut grant = Grant::decide(manifest, asked, &Policy::default()).expect("the policy allows it");
+        let mut grant = Grant::decide(manifest, asked, &policy()).expect("the policy allows it");
         grant.limits.wall = wall;
         self.run_under(grant, peer, Vec::new()).await
     }
@@ -108,6 +109,11 @@ impl Guest {
         let input = RunInput { grant: grant.clone(), broker, state: state.into(), account: 0 };
         outcome(self.0.run(input).await, &grant)
     }
+}
+
+/// The default one, and the large class beside.
+fn policy() -> Policy {
+    Policy { class: Class::Large, ..Policy::default() }
 }
 
 fn switch_off(off: &[Defence], grant: &mut Grant) {
