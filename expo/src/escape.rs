@@ -47,6 +47,15 @@ pub(crate) fn push_label_name(out: &mut Vec<u8>, name: &str, escaping: Escaping)
     }
 }
 
+/// Appends a label name where nothing has to be quoted: as it is if it is legal or the scheme allows it, else escaped.
+pub(crate) fn push_bare_label_name(out: &mut Vec<u8>, name: &str, escaping: Escaping) {
+    if escaping == Escaping::AllowUtf8 || is_label_name(name) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        push_escaped_name(out, name, escaping, is_label_byte);
+    }
+}
+
 /// Appends `text` between double quotes, with `\`, `"` and line feed escaped.
 pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');

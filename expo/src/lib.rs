@@ -2,8 +2,8 @@
 //!
 //! * [`model`]: families, samples and values, of all the kinds that Prometheus and OpenMetrics know.
 //! * [`negotiate`](mod@negotiate): which format, name escaping and compression a request gets.
-//! * [`write`](mod@write): text 0.0.4 and 1.0.0, OpenMetrics 0.0.1 and 1.0.0, straight into a byte buffer.
-//! * [`read`](mod@read): a strict, bounded reader of the same, for hostile input.
+//! * [`write`](mod@write): text 0.0.4 and 1.0.0, OpenMetrics 0.0.1 and 1.0.0, protobuf, straight into a byte buffer.
+//! * [`read`](mod@read): a strict, bounded reader of text and OpenMetrics, for hostile input.
 //! * [`name`]: what a name may be, and which names a family occupies.
 //!
 //! No I/O, no clock, no threads, no dependencies: the crate also runs inside sensors.
@@ -27,11 +27,13 @@
 
 mod escape;
 mod line;
+mod message;
 pub mod model;
 pub mod name;
 pub mod negotiate;
 mod number;
 pub mod read;
+mod wire;
 pub mod write;
 
 pub use model::{

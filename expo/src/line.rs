@@ -5,15 +5,18 @@
 //! lines a scrape was the larger part of their cost. Everything here appends to the caller's buffer.
 
 use crate::escape;
+use crate::message;
 use crate::name;
 use crate::negotiate::Escaping;
 use crate::number;
 
-/// Labels of an instance (`id`, `name`, `image`, …), escaped and rendered once and put in front of each sample's own.
+/// Labels of an instance (`id`, `name`, `image`, …), escaped and rendered once for text and for protobuf, and put in front of each sample's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     /// `name="value",name="value"`.
     rendered: Vec<u8>,
+    /// The same as protobuf: one message after the other.
+    messages: Vec<u8>,
     names: Vec<Box<str>>,
 }
 
@@ -35,9 +38,15 @@ impl Labels {
             labels.rendered.extend_from_slice(escaped.as_bytes());
             labels.rendered.push(b'=');
             escape::push_quoted(&mut labels.rendered, value);
+            message::push_label(&mut labels.messages, &escaped, value, Escaping::Underscores);
             labels.names.push(escaped.into_boxed_str());
         }
         labels
+    }
+
+    /// As the `label` fields of a protobuf `Metric`.
+    pub(crate) fn messages(&self) -> &[u8] {
+        &self.messages
     }
 
     /// Whether a label of this name is among them.

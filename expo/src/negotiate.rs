@@ -6,9 +6,9 @@
 //! a scrape refused with 406 helps nobody. A `q` over 1 (Prometheus 2.49 sent `*/*;q=2`) counts as 1,
 //! one that is no number as absent.
 //!
-//! `allow-utf-8` is honoured only in the formats whose version promises it (text and OpenMetrics 1.0.0);
-//! elsewhere it means underscores. OpenMetrics 0.0.1 is answered in kind, without exemplars: Prometheus
-//! reads those only since 2.15.
+//! `allow-utf-8` is honoured only in the formats that promise it (text and OpenMetrics 1.0.0, protobuf);
+//! elsewhere it means underscores, and so does naming no escaping, as Prometheus from 3.4 on beside protobuf.
+//! OpenMetrics 0.0.1 is answered in kind, without exemplars: Prometheus reads those only since 2.15.
 
 /// The format of an exposition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub enum Format {
     OpenMetrics001,
     /// OpenMetrics 1.0.0.
     OpenMetrics100,
+    /// Delimited messages `io.prometheus.client.MetricFamily`: what Prometheus asks for first where native histograms are on.
+    Protobuf,
 }
 
 impl Format {
@@ -30,9 +32,9 @@ impl Format {
         matches!(self, Self::OpenMetrics001 | Self::OpenMetrics100)
     }
 
-    /// Whether names may be quoted UTF-8.
+    /// Whether names may be any UTF-8.
     pub(crate) fn allows_utf8(self) -> bool {
-        matches!(self, Self::Text100 | Self::OpenMetrics100)
+        matches!(self, Self::Text100 | Self::OpenMetrics100 | Self::Protobuf)
     }
 }
 
@@ -46,7 +48,7 @@ pub enum Escaping {
     Dots,
     /// `U__`, then `_` as `__` and any illegal character as its hexadecimal code point between `_`.
     Values,
-    /// Not escaped but quoted, inside the braces.
+    /// Not escaped: quoted, inside the braces, in text; as they are in protobuf.
     AllowUtf8,
 }
 
@@ -110,6 +112,10 @@ fn content_type(format: Format, asked: Option<Escaping>) -> &'static str {
         Format::Text100 => with_escaping!("text/plain; version=1.0.0; charset=utf-8", asked),
         Format::OpenMetrics001 => with_escaping!("application/openmetrics-text; version=0.0.1; charset=utf-8", asked),
         Format::OpenMetrics100 => with_escaping!("application/openmetrics-text; version=1.0.0; charset=utf-8", asked),
+        Format::Protobuf => with_escaping!(
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+            asked
+        ),
     }
 }
 
@@ -156,6 +162,10 @@ impl<'a> Preference<'a> {
                 "0.0.1" => Some(Format::OpenMetrics001),
                 _ => None,
             }
+        } else if self.name.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            // Without these it could be any message, and in one of client_golang's encodings for people.
+            let is_ours = self.parameter("proto") == Some("io.prometheus.client.MetricFamily");
+            (is_ours && self.parameter("encoding") == Some("delimited")).then_some(Format::Protobuf)
         } else {
             None
         }

@@ -1,4 +1,4 @@
-//! Writing an exposition: text 0.0.4 and 1.0.0, OpenMetrics 0.0.1 and 1.0.0.
+//! Writing an exposition: text 0.0.4 and 1.0.0, OpenMetrics 0.0.1 and 1.0.0, protobuf.
 //!
 //! Two doors: [`Writer::family`] for who measures and writes at once (native readings: no family is
 //! built, nothing is allocated), and [`Writer::write_family`] for families that exist already (sensors).
@@ -7,11 +7,12 @@
 //! A series has the same name in every format. Where a format lacks a kind, the nearest that it has is
 //! written: OpenMetrics has no counter without `_total` (`unknown`), text no info, state set or gauge
 //! histogram (gauges), and neither carries the buckets of a native histogram (its sum and count are
-//! written as a histogram's). What cannot be written (a value that does not fit its kind, a nameless
+//! written as a histogram's); protobuf has those buckets, and what it lacks instead is told in `protobuf.rs`. What cannot be written (a value that does not fit its kind, a nameless
 //! family, a label that a stronger one hides) is left out: a scraper throws a whole scrape away for one bad line.
 //! Explicit timestamps are never written.
 
 mod compound;
+mod protobuf;
 
 use crate::escape;
 pub use crate::line::Labels;
@@ -21,6 +22,7 @@ use crate::model::{Family, Kind, Number, Sample};
 use crate::name::{self, INFO, LE, QUANTILE, TOTAL};
 use crate::negotiate::{Escaping, Format, Negotiated};
 use crate::number;
+use protobuf::OpenFamily;
 
 /// Appends an exposition to a buffer.
 #[derive(Debug)]
@@ -28,15 +30,16 @@ pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     format: Format,
     escaping: Escaping,
+    open: OpenFamily,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of what was negotiated, at the end of `out`.
+    /// A writer of what was negotiated, at the end of `out`. What it writes is complete once [`Writer::finish`] was called.
     pub fn new(negotiated: Negotiated, out: &'a mut Vec<u8>) -> Self {
         let Negotiated { format, escaping, .. } = negotiated;
         let escaping =
             if escaping == Escaping::AllowUtf8 && !format.allows_utf8() { Escaping::default() } else { escaping };
-        Self { out, format, escaping }
+        Self { out, format, escaping, open: None }
     }
 
     /// Begins a family of single numbers; nothing is written before its first sample. `name` is what samples carry
@@ -50,9 +53,12 @@ impl<'a> Writer<'a> {
     /// Writes any family. `base` goes before each sample's labels and wins over a label of the same name;
     /// so does a `le` of a histogram, a `quantile` of a summary, and the state of a state set.
     pub fn write_family(&mut self, base: &Labels, family: &Family) {
-        let escaping = self.escaping;
+        let columns = columns(base, family, self.escaping);
+        if self.format == Format::Protobuf {
+            self.write_message(base, &columns, family);
+            return;
+        }
         let mut writer = FamilyWriter::new(self, &family.name, family.kind, &family.help, &family.unit);
-        let columns = columns(base, family, escaping);
         if family.kind == Kind::GaugeHistogram && !writer.format.is_openmetrics() {
             writer.gauge_histogram_as_gauges(base, &columns, &family.samples);
             return;
@@ -62,8 +68,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Ends the exposition: OpenMetrics wants to be told that nothing was cut off.
-    pub fn finish(self) {
+    /// Ends the exposition: OpenMetrics wants to be told that nothing was cut off, protobuf how long the last family is.
+    pub fn finish(mut self) {
+        protobuf::end_family(self.out, &mut self.open);
         if self.format.is_openmetrics() {
             self.out.extend_from_slice(b"# EOF\n");
         }
@@ -116,12 +123,15 @@ pub struct FamilyWriter<'w> {
     help: &'w str,
     unit: &'w str,
     begun: bool,
+    /// The writer's, and in protobuf alone ever other than `None`.
+    open: &'w mut OpenFamily,
 }
 
 impl<'w> FamilyWriter<'w> {
     fn new<'a: 'w>(writer: &'w mut Writer<'a>, name: &'w str, kind: Kind, help: &'w str, unit: &'w str) -> Self {
         let spelling = Spelling { escaping: writer.escaping, canonical: writer.format.is_openmetrics() };
         Self {
+            open: &mut writer.open,
             out: writer.out,
             format: writer.format,
             spelling,
@@ -138,6 +148,10 @@ impl<'w> FamilyWriter<'w> {
     /// beyond the buffer's own growth.
     pub fn sample(&mut self, base: &Labels, extra: &[(&str, &str)], value: Number) {
         if self.given.is_empty() {
+            return;
+        }
+        if self.format == Format::Protobuf {
+            self.number_message(base, extra, value);
             return;
         }
         self.begin();
@@ -160,10 +174,8 @@ impl<'w> FamilyWriter<'w> {
     /// Writes UNIT where it may stand: OpenMetrics, a name that ends in it, and a kind that measures something.
     fn push_unit(&mut self, kind: &str, cut: usize) {
         let name = self.name.shortened(cut);
-        let stem = name.as_str().strip_suffix(self.unit).and_then(|stem| stem.strip_suffix('_'));
         let measures = !matches!(kind, "info" | "stateset");
-        let legal = !self.unit.is_empty() && self.unit.bytes().all(|byte| name::is_metric_byte(byte, false));
-        if !self.format.is_openmetrics() || stem.is_none_or(str::is_empty) || !measures || !legal {
+        if !self.format.is_openmetrics() || !measures || !self.has_unit(name.as_str()) {
             return;
         }
         self.out.extend_from_slice(b"# UNIT ");
@@ -171,6 +183,13 @@ impl<'w> FamilyWriter<'w> {
         self.out.push(b' ');
         self.out.extend_from_slice(self.unit.as_bytes());
         self.out.push(b'\n');
+    }
+
+    /// Whether there is a unit that `name` ends in; Prometheus refuses another.
+    fn has_unit(&self, name: &str) -> bool {
+        let stem = name.strip_suffix(self.unit).and_then(|stem| stem.strip_suffix('_'));
+        let legal = !self.unit.is_empty() && self.unit.bytes().all(|byte| name::is_metric_byte(byte, false));
+        legal && stem.is_some_and(|stem| !stem.is_empty())
     }
 
     /// The type's word, and how much of the name metadata leaves out.

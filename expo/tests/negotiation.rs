@@ -4,6 +4,8 @@ use sonde_expo::{Encoding, Escaping, Format, accept_encoding, negotiate};
 
 const OPEN_METRICS_UTF8: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROTOBUF: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+const PROTOBUF_UTF8: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=allow-utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[test]
@@ -11,13 +13,16 @@ fn every_prometheus_gets_its_format() {
     let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
     for (version, accept, format, content_type) in [
         ("3.4", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2".to_owned(), Format::OpenMetrics100, OPEN_METRICS_UTF8),
-        ("native histograms", format!("{protobuf};q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"), Format::OpenMetrics100, OPEN_METRICS_UTF8),
+        ("native histograms", format!("{protobuf};q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"), Format::Protobuf, PROTOBUF),
+        ("native histograms liked less", format!("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,{protobuf};q=0.5,*/*;q=0.1"), Format::OpenMetrics100, OPEN_METRICS_UTF8),
         ("3.0", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5;escaping=allow-utf-8,application/openmetrics-text;version=0.0.1;q=0.4;escaping=allow-utf-8,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3;escaping=allow-utf-8,text/plain;version=0.0.4;q=0.2;escaping=allow-utf-8,*/*;q=0.1;escaping=allow-utf-8".to_owned(), Format::OpenMetrics100, OPEN_METRICS_UTF8),
-        ("3.0 native histograms", format!("{protobuf};q=0.6;escaping=allow-utf-8,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5;escaping=allow-utf-8,*/*;q=0.1;escaping=allow-utf-8"), Format::OpenMetrics100, OPEN_METRICS_UTF8),
+        ("3.0 native histograms", format!("{protobuf};q=0.6;escaping=allow-utf-8,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5;escaping=allow-utf-8,*/*;q=0.1;escaping=allow-utf-8"), Format::Protobuf, PROTOBUF_UTF8),
+        ("2.42 native histograms", format!("{protobuf},application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"), Format::Protobuf, PROTOBUF),
         ("2.50", "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2".to_owned(), Format::OpenMetrics100, OPEN_METRICS),
         ("2.49", "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=2".to_owned(), Format::OpenMetrics100, OPEN_METRICS),
         ("2.45", "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1".to_owned(), Format::OpenMetrics100, OPEN_METRICS),
         ("2.5", "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1".to_owned(), Format::OpenMetrics001, "application/openmetrics-text; version=0.0.1; charset=utf-8"),
+        ("1.8", format!("{protobuf};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"), Format::Protobuf, PROTOBUF),
         ("2.0", "text/plain;version=0.0.4;q=1,*/*;q=0.1".to_owned(), Format::Text004, TEXT),
     ] {
         let negotiated = negotiate(Some(&accept));
@@ -51,6 +56,21 @@ fn other_clients_get_what_they_mean() {
         (Some("text/plain;version=0.0.4;escaping=dots"), Format::Text004, Escaping::Dots),
         // 0.0.4 has no quoted names, whatever is asked.
         (Some("text/plain;version=0.0.4;escaping=allow-utf-8"), Format::Text004, plain),
+        // Another message, another encoding, or none named: not ours.
+        (Some("application/vnd.google.protobuf"), Format::Text004, plain),
+        (
+            Some("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text"),
+            Format::Text004,
+            plain,
+        ),
+        (Some("application/vnd.google.protobuf;proto=google.rpc.Status;encoding=delimited"), Format::Text004, plain),
+        (
+            Some(
+                "Application/Vnd.Google.Protobuf; Encoding=\"delimited\"; proto=io.prometheus.client.MetricFamily;escaping=dots",
+            ),
+            Format::Protobuf,
+            Escaping::Dots,
+        ),
         (Some("application/json;escaping=dots,text/plain;version=1.0.0;q=0.5"), Format::Text100, Escaping::Dots),
     ] {
         let negotiated = negotiate(accept);

@@ -45,20 +45,29 @@ impl Prometheus {
         let dir = TempDir::new().expect("a temporary folder can be made");
         let file = dir.path().join("prometheus.yml");
         fs::write(&file, yaml).expect("the temporary folder is writable");
-        Self::start(dir, &file)
+        Self::start(dir, &file, &[])
+    }
+
+    /// Starts a server that takes native histograms, and so asks for protobuf first, and keeps exemplars.
+    pub fn with_native_histograms(yaml: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let file = dir.path().join("prometheus.yml");
+        fs::write(&file, yaml).expect("the temporary folder is writable");
+        Self::start(dir, &file, &["--enable-feature=native-histograms,exemplar-storage"])
     }
 
     /// Starts a server on a configuration file as it stands.
     pub fn with_file(config: &Path) -> Self {
-        Self::start(TempDir::new().expect("a temporary folder can be made"), config)
+        Self::start(TempDir::new().expect("a temporary folder can be made"), config, &[])
     }
 
-    fn start(dir: TempDir, config: &Path) -> Self {
+    fn start(dir: TempDir, config: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
             .arg("--web.listen-address=127.0.0.1:0")
+            .args(flags)
             .current_dir(dir.path());
         let mut process = Process::start("prometheus", &mut command, &dir.path().join("log"));
         let url = eventually("Prometheus listening", START, || {
@@ -127,6 +136,18 @@ impl Prometheus {
             Some(value) if accept(value) => Ok(value),
             other => Err(format!("it is {other:?}; targets: {}", self.targets())),
         })
+    }
+
+    /// Labels of the exemplars that it keeps of what a query selects.
+    pub fn exemplars(&self, promql: &str) -> Vec<Value> {
+        let end =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is past 1970").as_secs();
+        let query =
+            format!("{}/api/v1/query_exemplars?query={}&start=0&end={}", self.url, percent_encode(promql), end + 60);
+        let answer = Request::get(&query).send().unwrap_or_else(|e| panic!("{query}: {e}")).json();
+        let series = answer["data"].as_array().cloned().unwrap_or_default();
+        let of = |series: &Value| series["exemplars"].as_array().cloned().unwrap_or_default();
+        series.iter().flat_map(of).map(|exemplar| exemplar["labels"].clone()).collect()
     }
 
     /// What it says of its targets: URL, health and last error of each.

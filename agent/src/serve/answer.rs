@@ -13,6 +13,9 @@ use sonde_expo::Encoding;
 /// A smaller body is sent as it is: gzip would save less than its own head and the time it takes.
 const SMALLEST_COMPRESSED: usize = 512;
 
+/// From here on compressing takes milliseconds, and the answers of others must not wait for that.
+const LARGE: usize = 256 << 10;
+
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// A sentence as plain text.
@@ -42,7 +45,11 @@ pub(super) fn json<T: serde::Serialize>(rows: &[T]) -> Answer {
 
 /// An exposition, compressed as the scraper accepts it.
 pub(super) fn exposition(status: StatusCode, content_type: &'static str, body: Vec<u8>, accepted: Encoding) -> Answer {
-    let packed = if body.len() < SMALLEST_COMPRESSED { None } else { pack(&body, accepted) };
+    let packed = match body.len() {
+        ..SMALLEST_COMPRESSED => None,
+        LARGE.. => tokio::task::block_in_place(|| pack(&body, accepted)),
+        _ => pack(&body, accepted),
+    };
     let mut answer = match packed {
         Some((name, packed)) => {
             let mut answer = plain(status, content_type, packed);
@@ -70,3 +77,51 @@ fn pack(body: &[u8], accepted: Encoding) -> Option<(&'static str, Vec<u8>)> {
 
 /// zstd's fastest ordinary level: better and cheaper than gzip's.
 const ZSTD_LEVEL: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// The largest window that a browser or another client has to have memory for (RFC 9659), as a power of two.
+    const WINDOW_LOG: u32 = 23;
+
+    fn unpacked(name: &str, packed: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        if name == "gzip" {
+            flate2::read::GzDecoder::new(packed).read_to_end(&mut body).unwrap();
+        } else {
+            let mut decoder = zstd::Decoder::new(packed).unwrap();
+            decoder.window_log_max(WINDOW_LOG).unwrap();
+            decoder.read_to_end(&mut body).unwrap();
+        }
+        body
+    }
+
+    #[test]
+    fn both_compressions_give_back_what_went_in() {
+        // Under and over every buffer inside; the largest is more than all sensors of an instance may bring.
+        for bytes in [0, 1, SMALLEST_COMPRESSED, 100_000, 32 << 20] {
+            let body: Vec<u8> = (0..bytes).map(|at: usize| (at % 251) as u8 ^ (at >> 12) as u8).collect();
+            for accepted in [Encoding::Gzip, Encoding::Zstd] {
+                let (name, packed) = pack(&body, accepted).unwrap();
+                assert!(unpacked(name, &packed) == body, "{bytes} bytes by {name}");
+                assert!(packed.len() <= body.len() / 2 + 64, "{bytes} bytes became {} by {name}", packed.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_small_or_wanted_as_it_is_is_not_compressed() {
+        let encoding = |bytes: usize, accepted| {
+            let answer = exposition(StatusCode::OK, "text/plain", vec![b'a'; bytes], accepted);
+            assert_eq!(answer.headers()[VARY], "accept, accept-encoding");
+            answer.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(encoding(SMALLEST_COMPRESSED - 1, Encoding::Zstd), None);
+        assert_eq!(encoding(SMALLEST_COMPRESSED, Encoding::Zstd).as_deref(), Some("zstd"));
+        assert_eq!(encoding(SMALLEST_COMPRESSED, Encoding::Gzip).as_deref(), Some("gzip"));
+        assert_eq!(encoding(SMALLEST_COMPRESSED, Encoding::Identity), None);
+    }
+}

@@ -11,43 +11,10 @@ use sonde_expo::name::sample_names;
 use sonde_expo::{Family, Kind, Labels, Number, Writer};
 use sonde_host::{RunFailure, Slot, Totals};
 
+use super::query::Parts;
 use crate::gate::Taken;
 use crate::instance::{GoneInstance, Instance};
 use crate::node::TakenNode;
-
-/// Which parts of an exposition are wanted: `?collect[]=native`, `?collect[]=sensor/NAME`. None named means all.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Parts {
-    native: bool,
-    sensors: Vec<String>,
-}
-
-impl Parts {
-    /// From the values of `collect[]`; the sentence names the one that means nothing.
-    pub(super) fn of(values: &[String]) -> Result<Self, String> {
-        let mut parts = Self::default();
-        for value in values {
-            match value.strip_prefix("sensor/") {
-                Some(name) => parts.sensors.push(name.to_owned()),
-                None if value == "native" => parts.native = true,
-                None => return Err(format!("collect[] is {value:?}: \"native\" or \"sensor/NAME\" is allowed")),
-            }
-        }
-        Ok(parts)
-    }
-
-    fn all(&self) -> bool {
-        !self.native && self.sensors.is_empty()
-    }
-
-    fn native(&self) -> bool {
-        self.native || self.all()
-    }
-
-    fn sensor(&self, name: &str) -> bool {
-        self.all() || self.sensors.iter().any(|wanted| wanted == name)
-    }
-}
 
 /// An instance that lives.
 pub(super) fn write_instance(writer: &mut Writer<'_>, instance: &Instance, taken: &Taken, parts: &Parts) {
@@ -56,6 +23,9 @@ pub(super) fn write_instance(writer: &mut Writer<'_>, instance: &Instance, taken
         families::write_reading(writer, &instance.base, &taken.reading);
         families::write_judgement(writer, &instance.base, &taken.judgement);
         families::write_age(writer, &instance.base, now.saturating_duration_since(taken.reading.taken_at));
+    }
+    if !parts.sensors() {
+        return;
     }
     let placed = instance.placed();
     let mut slots: Vec<&Slot> = placed.iter().filter_map(|placed| placed.slot.as_deref()).collect();
@@ -255,16 +225,5 @@ mod tests {
         assert_eq!(fitting(&[]), [true; 0]);
         let many = [SENSORS_BYTES / 4 + 1; 8];
         assert_eq!(fitting(&many).iter().filter(|fits| **fits).count(), 3);
-    }
-
-    #[test]
-    fn parts() {
-        let all = Parts::of(&[]).unwrap();
-        assert!(all.native() && all.sensor("redis"));
-        let native = Parts::of(&["native".into()]).unwrap();
-        assert!(native.native() && !native.sensor("redis"));
-        let one = Parts::of(&["sensor/redis".into()]).unwrap();
-        assert!(!one.native() && one.sensor("redis") && !one.sensor("nginx"));
-        assert!(Parts::of(&["everything".into()]).is_err());
     }
 }

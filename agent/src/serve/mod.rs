@@ -8,6 +8,7 @@ mod connections;
 mod explain;
 mod exposition;
 mod json;
+mod query;
 mod routes;
 mod sandbox;
 mod tls;

@@ -15,8 +15,9 @@ use sonde_host::{Accounts, Loader, Schedule, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::answer::{self, Answer};
-use super::exposition::{self, Parts};
+use super::exposition;
 use super::json::{InstanceRow, SensorRow};
+use super::query::{Parts, unescape};
 use super::sandbox::{self, UsageRow};
 use crate::about::{About, Now};
 use crate::config::Config;
@@ -34,6 +35,8 @@ const EXPECTED_OWNER: &str = "x-sonde-owner";
 const REASON: &str = "x-sonde-reason";
 /// The part of a scraper's time that may be spent on waiting for the kernel; the rest is for the way back.
 const WAITING_SHARE: f64 = 0.5;
+/// How old a reading may be by which an instance is said to run, where its native series are not asked for.
+const STATE_FLOOR: Duration = Duration::from_secs(5);
 /// How long `refresh` may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
 /// A first guess at an exposition's size, so that the buffer grows once or never.
@@ -130,37 +133,6 @@ fn refused(why: &str) -> Answer {
     answer::sentence(StatusCode::METHOD_NOT_ALLOWED, why)
 }
 
-/// Percent-decoding of one path segment; `None` where it is not UTF-8.
-fn unescape(segment: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match hex.filter(|_| *first == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// The values of `collect[]` in a query.
-fn collect(query: &str) -> Result<Parts, String> {
-    let values: Option<Vec<String>> = query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| unescape(key).as_deref() == Some("collect[]"))
-        .map(|(_, value)| unescape(&value.replace('+', " ")))
-        .collect();
-    Parts::of(&values.ok_or("collect[] is not UTF-8")?)
-}
-
 /// An exposition in the format that the scraper asked for.
 fn expose(room: &Room, asking: &Asking<'_>, status: StatusCode, write: impl FnOnce(&mut Writer<'_>)) -> Answer {
     let header = |name| asking.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -175,10 +147,6 @@ fn expose(room: &Room, asking: &Asking<'_>, status: StatusCode, write: impl FnOn
 
 async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
     let began = Instant::now();
-    let parts = match collect(asking.query) {
-        Ok(parts) => parts,
-        Err(sentence) => return answer::sentence(StatusCode::BAD_REQUEST, &sentence),
-    };
     let answer = match room.catalogue.look_up(wanted) {
         Lookup::Unknown => return not_found(),
         Lookup::Ambiguous => return ambiguous(),
@@ -194,7 +162,13 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
             if let Some(misdirected) = misdirected(asking, &instance.owner) {
                 return misdirected;
             }
-            if let Scraper::Connection(scraper) = asking.scraper {
+            let placed = instance.placed();
+            let parts = match Parts::of(asking.query, placed.iter().map(|placed| &*placed.name)) {
+                Ok(parts) => parts,
+                Err(sentence) => return answer::sentence(StatusCode::BAD_REQUEST, &sentence),
+            };
+            // Who wants no sensor needs no run ahead of the next scrape.
+            if let (Scraper::Connection(scraper), true) = (asking.scraper, parts.sensors()) {
                 room.schedule.scraped(instance.target, scraper);
             }
             live(room, &instance, asking, &parts).await
@@ -207,7 +181,10 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
 
 async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Parts) -> Answer {
     let floor = room.config.borrow().floor;
-    match instance.gate.read(asking.scraper, floor, asking.wait, &room.threads).await {
+    // Without native series a reading is only to tell whether the instance has stopped, and anybody's of late does for that.
+    let (scraper, floor) =
+        if parts.native() { (asking.scraper, floor) } else { (Scraper::Anybody, floor.max(STATE_FLOOR)) };
+    match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
             room.about.read_problems.add(taken.reading.problems.len() as u64);
             if taken.reading.taken_at.elapsed() > floor + READ_DEADLINE {
@@ -325,6 +302,9 @@ async fn instances(room: &Room, asking: &Asking<'_>) -> Answer {
 
 async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
     let began = Instant::now();
+    if let Err(sentence) = Parts::of(asking.query, std::iter::empty()) {
+        return answer::sentence(StatusCode::BAD_REQUEST, &sentence);
+    }
     let floor = room.config.borrow().floor;
     let Some(taken) = room.node.read(asking.scraper, floor, asking.wait, &room.threads).await else {
         return answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time");
@@ -355,25 +335,5 @@ async fn refresh(room: &Room) -> Answer {
     match tokio::time::timeout(REFRESH_DEADLINE, refreshing).await {
         Ok(Some(())) => answer::sentence(StatusCode::OK, "refreshed"),
         _ => answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the refresh has begun and is not done yet"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_are_decoded_once() {
-        assert_eq!(unescape("a%2Fb").as_deref(), Some("a/b"));
-        assert_eq!(unescape("a%252Fb").as_deref(), Some("a%2Fb"));
-        assert_eq!(unescape("100%").as_deref(), Some("100%"));
-        assert_eq!(unescape("%ff"), None);
-    }
-
-    #[test]
-    fn collect_is_read_from_the_query() {
-        assert_eq!(collect("collect[]=native"), Parts::of(&["native".into()]));
-        assert_eq!(collect("x=1&collect%5B%5D=sensor%2Fredis"), Parts::of(&["sensor/redis".into()]));
-        assert!(collect("collect[]=nothing").is_err());
     }
 }

@@ -7,19 +7,18 @@
 use super::{Columns, FamilyWriter, pairs, push_metadata};
 use crate::escape;
 use crate::line::{Extra, Labels};
-use crate::model::{
-    EXEMPLAR_LABEL_CHARACTERS, Exemplar, Histogram, Kind, NativeHistogram, Number, Sample, Summary, Value,
-};
+use crate::message;
+use crate::model::{Exemplar, Histogram, Kind, NativeHistogram, Number, Sample, Summary, Value};
 use crate::name::{BUCKET, COUNT, CREATED, GAUGE_COUNT, GAUGE_SUM, LE, QUANTILE, SUM};
 use crate::negotiate::{Escaping, Format};
 use crate::number;
 
 /// What identifies the sample whose lines are being written.
 #[derive(Clone, Copy)]
-struct Series<'s> {
-    base: &'s Labels,
-    columns: &'s Columns<'s>,
-    sample: &'s Sample,
+pub(super) struct Series<'s> {
+    pub(super) base: &'s Labels,
+    pub(super) columns: &'s Columns<'s>,
+    pub(super) sample: &'s Sample,
 }
 
 impl FamilyWriter<'_> {
@@ -163,20 +162,8 @@ impl FamilyWriter<'_> {
     }
 }
 
-/// Whether OpenMetrics takes the exemplar: short enough, no label empty-named or twice.
-fn is_writable(exemplar: &Exemplar) -> bool {
-    let characters: usize =
-        exemplar.labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
-    let labels = &exemplar.labels;
-    characters <= EXEMPLAR_LABEL_CHARACTERS
-        && labels
-            .iter()
-            .enumerate()
-            .all(|(at, (name, _))| !name.is_empty() && !labels[..at].iter().any(|(earlier, _)| earlier == name))
-}
-
 fn push_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar, escaping: Escaping) {
-    if !is_writable(exemplar) {
+    if !message::is_writable(exemplar) {
         return;
     }
     out.extend_from_slice(b" # {");

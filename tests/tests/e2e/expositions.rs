@@ -132,3 +132,62 @@ fn both_formats_have_the_same_series() {
         text.0.symmetric_difference(&text.1).filter(|(name, _)| !name.ends_with("_created")).collect();
     assert!(differing.is_empty(), "{differing:#?}");
 }
+
+/// Series of the guest `kinds` that protobuf gives a whole histogram in place of.
+const NATIVE: &str = "kinds_fine_seconds|kinds_odd_seconds";
+
+/// Through protobuf Prometheus gets every series that OpenMetrics has, bounds spelt alike, and native histograms whole.
+#[test]
+fn prometheus_takes_every_kind_through_protobuf() {
+    let container = Container::named("kinds").run();
+    let sonde = Sonde::configure().sensor("kinds.wasm", container.id(), "").up();
+    sonde.wait_for_instance(container.id());
+    sonde.wait_for_value(container.id(), "sonde_sensor_up", &[("sensor", "kinds")], SOON, |up| up == 1.0);
+    let path = format!("/v1/{}/metrics", container.id());
+    let prometheus = Prometheus::with_native_histograms(&format!(
+        "scrape_configs:\n- {{job_name: kinds, scrape_interval: 1s, metrics_path: {path}, \
+         static_configs: [{{targets: ['{}']}}]}}\n",
+        sonde.authority()
+    ));
+    prometheus.wait_for("up{job=\"kinds\"}", SOON, |up| up == 1.0);
+
+    // Four in (1, 2] and six in (2, 4]; older servers interpolate linearly, newer ones by powers.
+    let median =
+        |path: &str| prometheus.value(&format!("histogram_quantile(0.5, kinds_fine_seconds{{path=\"{path}\"}})"));
+    let up = prometheus.wait_for("histogram_quantile(0.5, kinds_fine_seconds{path=\"/up\"})", SOON, |_| true);
+    assert!((2.2..2.4).contains(&up), "{up}");
+    let both = median("/both").expect("a histogram with buckets under zero");
+    assert!((-1.0..=0.0).contains(&both), "two of four are under -1 and one at zero: {both}");
+    for (what, selector, value) in [
+        ("count", "kinds_fine_seconds{path=\"/both\"}", 4.0),
+        ("sum", "kinds_fine_seconds{path=\"/both\"}", -2.5),
+        ("count", "kinds_odd_seconds{why=\"one more than in the buckets\"}", 11.0),
+        ("count", "kinds_odd_seconds{why=\"halves\"}", 4.5),
+    ] {
+        let got = prometheus.value(&format!("histogram_{what}({selector})"));
+        assert_eq!(got, Some(value), "{what} of {selector}; {}", prometheus.log());
+    }
+
+    let response = Request::get(&sonde.url(&path)).header("Accept", OPENMETRICS).send().expect("it answers");
+    let exposed = Exposition::read(&response.text()).samples.into_iter().filter(|sample| {
+        let of_natives = NATIVE.split('|').any(|name| sample.name.starts_with(name));
+        sample.name.starts_with("kinds_") && !sample.name.ends_with("_created") && !of_natives
+    });
+    let wanted: BTreeMap<_, _> =
+        exposed.map(|s| (identity(&s.name, s.labels.into_iter()), s.value.to_string())).collect();
+    assert!(wanted.len() > 20, "{wanted:#?}");
+    let stored = prometheus.query(&format!("{{job=\"kinds\",__name__=~\"kinds_.*\",__name__!~\"({NATIVE}).*\"}}"));
+    let stored: BTreeMap<_, _> = stored
+        .iter()
+        .map(|s| {
+            let name = s.label("__name__").unwrap_or_default();
+            (identity(name, s.labels.iter().cloned()), s.samples[0].1.to_string())
+        })
+        .collect();
+    assert_eq!(stored, wanted);
+
+    for (selector, trace) in [("kinds_done_total", "c0ffee"), ("kinds_wait_seconds_bucket", "decade")] {
+        let exemplars = prometheus.exemplars(selector);
+        assert!(exemplars.iter().any(|labels| labels["trace_id"] == trace), "{selector}: {exemplars:?}");
+    }
+}

@@ -59,6 +59,26 @@ fn formats_follow_the_accept_headers_of_real_scrapers() {
 }
 
 #[test]
+fn protobuf_when_asked_for_its_message() {
+    const MESSAGE: &str =
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let sonde = Sonde::configure().up();
+    let asked = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let response = ask(&sonde, "/v1/node/metrics", "Accept", asked);
+    assert_eq!((response.status, response.header("content-type")), (200, Some(MESSAGE)));
+    // A length that is under 2^14 in two bytes or one, then field 1, the name, as text.
+    let body = &response.body;
+    let name_at = if body[0] < 0x80 { 1 } else { 2 };
+    assert_eq!(body[name_at], 0x0a, "the first field is the name");
+    assert_eq!(&body[name_at + 2..][..usize::from(body[name_at + 1])], b"machine_cpu_cores");
+    let other = ask(&sonde, "/v1/node/metrics", "Accept", "application/vnd.google.protobuf;encoding=text");
+    assert!(starts_as(&other, TEXT), "{:?}", other.header("content-type"));
+}
+
+#[test]
 fn gzip_when_asked_and_only_then() {
     let sonde = Sonde::configure().up();
     let packed = ask(&sonde, "/v1/node/metrics", "Accept-Encoding", "gzip");
@@ -233,6 +253,33 @@ fn parts_of_an_exposition() {
     assert!(has(&native, "container_") && !has(&native, "honest_"), "{native:?}");
     let sensor = part("sensor/honest");
     assert!(has(&sensor, "honest_") && !has(&sensor, "container_"), "{sensor:?}");
+    let both = part("sensor/honest&collect[]=native");
+    assert!(has(&both, "honest_") && has(&both, "container_"), "{both:?}");
+    let refused = |path: &str, known: &str| {
+        let response = sonde.get(path);
+        assert_eq!(response.status, 400, "{path}");
+        assert!(response.text().trim_end().ends_with(known), "{path} lists what there is: {}", response.text());
+    };
+    refused(&format!("/v1/{id}/metrics?collect[]=native&collect[]=sensor/dishonest"), "native, sensor/honest");
+    refused("/v1/node/metrics?collect[]=sensor/honest", "there is native");
+    assert!(has(&Exposition::read(&sonde.get("/v1/node/metrics?collect[]=native").text()), "node_"));
+}
+
+#[test]
+fn sensors_alone_are_503_too_once_the_instance_has_stopped() {
+    let container = Container::named("stopping").run();
+    let sonde = Sonde::configure().sensor("honest.wasm", container.id(), "").up();
+    let id = container.id();
+    sonde.wait_for_instance(id);
+    sonde.wait_for_value(id, "sonde_sensor_up", &[("sensor", "honest")], SOON, |up| up == 1.0);
+    let path = format!("/v1/{id}/metrics?collect[]=sensor/honest");
+    assert_eq!(sonde.get(&path).status, 200);
+    container.kill_first_process();
+    let response = eventually("503", SOON, || {
+        let response = sonde.get(&path);
+        if response.status == 503 { Ok(response) } else { Err(response.status) }
+    });
+    assert_eq!(response.header("x-sonde-reason"), Some("stopped; exited"));
 }
 
 #[test]
