@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sonde_collect::{Discovery, DiscoveryConfig, NodeId, Roots};
+use sonde_collect::{Discovery, DiscoveryConfig, InstanceRule, NodeId, Roots, Rules};
 
 /// Which layout to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +116,27 @@ impl Tree {
     }
 
     pub(crate) fn discovery(&self) -> Discovery {
+        self.discovery_by(Vec::new())
+    }
+
+    /// A discovery that goes by rules.
+    pub(crate) fn discovery_by(&self, rules: Vec<InstanceRule>) -> Discovery {
         let mut config = DiscoveryConfig::new(NodeId::new("node").unwrap());
         config.state_owner = rustix::process::getuid().as_raw();
+        config.rules = Rules::new(rules);
         Discovery::new(self.roots(), config)
+    }
+
+    /// Gives a cgroup to a user, as systemd does with `user@.service`. False where this process may not.
+    pub(crate) fn delegate(&self, path: &str, uid: u32) -> bool {
+        let give = |mount: &PathBuf| {
+            std::os::unix::fs::chown(mount.join(path.trim_start_matches('/')), Some(uid), None).is_ok()
+        };
+        let given = self.mounts().iter().all(give);
+        if !given {
+            println!("skipped: only root can give a directory away");
+        }
+        given
     }
 }
 
