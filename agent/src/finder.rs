@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use sonde_collect::{Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, RefusalReason, Roots, Watcher};
+use sonde_collect::{
+    Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, RefusalReason, Roots, Watcher,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Events that come together are one scan: a container's birth is a dozen of them.

@@ -79,6 +79,8 @@ pub struct Discovery {
     known: HashMap<Uuid, Arc<Found>>,
     /// What would be an instance if no rule said otherwise.
     left_out: HashMap<Uuid, Arc<Found>>,
+    /// Which rule decided; a name that it gave does not match it any more.
+    decided: HashMap<Uuid, usize>,
     /// What the last scan refused: so that one claim is counted once and not at each scan.
     refusals: HashSet<Refusal>,
     refused: [u64; RefusalReason::ALL.len()],
@@ -101,6 +103,7 @@ impl Discovery {
             groups: GroupFinder::default(),
             known: HashMap::new(),
             left_out: HashMap::new(),
+            decided: HashMap::new(),
             refusals: HashSet::new(),
             refused: [0; RefusalReason::ALL.len()],
             watches: Vec::new(),
@@ -134,9 +137,9 @@ impl Discovery {
         self.left_out.values()
     }
 
-    /// The operator's rules.
-    pub fn rules(&self) -> &Rules {
-        &self.config.rules
+    /// Which rule, counted from 0, made one an instance or left it out, as of the last scan; none is the default.
+    pub fn rule_of(&self, id: Uuid) -> Option<usize> {
+        self.decided.get(&id).copied()
     }
 
     /// What is refused now.
@@ -172,6 +175,7 @@ impl Discovery {
         }
         self.metadata.end();
         self.left_out = left_out;
+        self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.find_groups(&mut found, &mut refusals);
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
@@ -248,6 +252,10 @@ impl Discovery {
             nested_claims: candidate.nested,
         };
         let verdict = self.config.rules.decide(&found.subject());
+        match verdict.rule {
+            Some(rule) => drop(self.decided.insert(uuid, rule)),
+            None => drop(self.decided.remove(&uuid)),
+        }
         found.name.name = verdict.name.filter(|name| runtime::acceptable(name)).or(found.name.name);
         self.complete_cgroups(&mut found);
         let found = known.filter(|known| **known == found).unwrap_or_else(|| Arc::new(found));
