@@ -328,7 +328,7 @@ fn rules_leave_out_and_name() {
         (only(&discovery).name.runtime_id.as_str(), only(&discovery).name.name.as_deref()),
         (kept.as_str(), Some("d-x"))
     );
-    assert_eq!(discovery.left_out().map(|found| found.name.runtime_id.clone()).collect::<Vec<_>>(), [left.clone()]);
+    assert!(discovery.left_out().map(|found| &found.name.runtime_id).eq([&left]));
     assert!(discovery.scan().is_empty());
 
     // What is left out still holds what it makes: nothing below it takes its place.
