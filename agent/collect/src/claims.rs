@@ -162,8 +162,11 @@ fn of_state(roots: &Roots, state: Arc<State>, directory: PathBuf) -> Option<Cand
     })
 }
 
+/// An id of 64 hex digits is one container's, wherever it is claimed. A name that only containerd's state tells of is so within its name space.
 fn by_id(candidate: &Candidate) -> String {
-    format!("{}\0{}", candidate.runtime.as_str(), candidate.runtime_id)
+    let by_name = candidate.state.as_deref().filter(|_| !runtime::is_hex_id(&candidate.runtime_id));
+    let namespace = by_name.and_then(|state| state.namespace.as_deref()).unwrap_or_default();
+    format!("{}\0{namespace}\0{}", candidate.runtime.as_str(), candidate.runtime_id)
 }
 
 fn by_directory(candidate: &Candidate) -> String {

@@ -185,4 +185,31 @@ mod tests {
         assert_eq!((kept.len(), kept[0].1.as_str()), (LABELS_MAX, "shop"));
         assert!(kept_labels(labels(&[("k", &"v".repeat(LABEL_VALUE_MAX_BYTES + 1))])).is_empty());
     }
+
+    #[test]
+    fn no_bytes_are_a_panic() {
+        type Parser = fn(&[u8]);
+        let parsers: [(Parser, &[u8]); 6] = [
+            (
+                |text| drop(json::docker("abc", text)),
+                br#"{"ID":"abc","Name":"/web","Config":{"Image":"x","Labels":{"a":"1"}}}"#,
+            ),
+            (|text| drop(json::bundle(text)), br#"{"ociVersion":"1","annotations":{"nerdctl/name":"\u00e9"}}"#),
+            (|text| drop(json::index(text)), br#"[{"id":"a","names":["w"],"metadata":"{\"image-name\":\"x\"}"}]"#),
+            (|text| drop(plain::machine("box", text)), b"NAME=box\nROOT=\"/r\"\n"),
+            (|text| drop(plain::lxc(text)), b"lxc.rootfs.path = dir:/r\nlxc.group = a\n"),
+            (|text| drop(plain::libvirt("a", text)), b"<domain type='kvm'><name>a&amp;</name><uuid>x</uuid></domain>"),
+        ];
+        for (parse, good) in parsers {
+            for at in 0..good.len() {
+                parse(&good[..at]);
+                parse(&good[at..]);
+                for byte in [0, b'"', b'{', b'<', b'=', b'\n', 0x80, 0xff] {
+                    let mut bad = good.to_vec();
+                    bad[at] = byte;
+                    parse(&bad);
+                }
+            }
+        }
+    }
 }

@@ -29,6 +29,8 @@ pub struct State {
     pub runtime: Runtime,
     /// The container's name.
     pub id: String,
+    /// containerd's name space, in which alone that name is its own.
+    pub namespace: Option<String>,
     /// Its first process and that process's start in ticks since boot.
     pub init: (u32, u64),
     /// Its cgroups, in our hierarchies.
@@ -139,6 +141,7 @@ fn parse(roots: &Roots, directory: &Path, runtime: Runtime, text: &[u8]) -> Resu
     Ok(State {
         runtime,
         id: raw.id,
+        namespace: None,
         init: (pid, raw.init_process_start),
         cgroups: cgroups(roots, &raw.cgroup_paths),
         created: rfc3339(&raw.created),

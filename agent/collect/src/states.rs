@@ -12,7 +12,7 @@ use crate::claims::{Refusal, RefusalReason};
 use crate::mounts::Roots;
 use crate::root_file::{self, Signature};
 use crate::runc::{self, STATE_FILE, State, StateError};
-use crate::runtime::Runtime;
+use crate::runtime::{self, Runtime};
 use crate::watcher::Watch;
 
 /// Under `/run`: the directory, whose containers they are, and whether a directory a name space comes between.
@@ -92,7 +92,7 @@ impl States {
         let state = match known {
             Some((before, state)) if before == signature => state,
             _ => match runc::read(roots, place, directory, runtime, self.owner) {
-                Ok(state) => Some(Arc::new(state)),
+                Ok(state) => Some(Arc::new(State { namespace: namespace(runtime, directory), ..state })),
                 Err(StateError::Read { .. }) => {
                     self.pending.push(directory.to_owned());
                     return None;
@@ -120,6 +120,12 @@ impl States {
         watches.extend(pending.map(|directory| Watch::file(directory, STATE_FILE.into())));
         watches
     }
+}
+
+/// The directory between containerd's state root and a container's own.
+fn namespace(runtime: Runtime, directory: &Path) -> Option<String> {
+    let name = directory.parent()?.file_name()?.to_str()?;
+    (runtime == Runtime::Containerd && runtime::acceptable(name)).then(|| name.to_owned())
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {

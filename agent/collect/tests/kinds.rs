@@ -91,6 +91,31 @@ fn containerd_tells_pod_and_namespaces() {
 }
 
 #[test]
+fn one_name_in_two_of_containerds_namespaces_is_two_containers() {
+    let tree = Tree::new(Layout::Hybrid);
+    for namespace in ["acme", "other"] {
+        tree.cgroup(&format!("/{namespace}/redis"));
+        tree.runc_state("redis", &format!("/{namespace}/redis"));
+        let to = tree.path(&format!("run/containerd/runc/{namespace}"));
+        fs::create_dir_all(&to).unwrap();
+        fs::rename(tree.path("run/runc/redis"), to.join("redis")).unwrap();
+        tree.write(
+            &format!("run/containerd/io.containerd.runtime.v2.task/{namespace}/redis/config.json"),
+            &format!(r#"{{"ociVersion":"1","annotations":{{"of":"{namespace}"}}}}"#),
+        );
+    }
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    assert_eq!(ids(&discovery), ["containerd redis", "containerd redis"]);
+    for found in discovery.instances() {
+        let namespace = found.cgroup_path.split('/').nth(1);
+        assert_eq!(found.metadata.containerd_namespace.as_deref(), namespace);
+        assert_eq!(found.metadata.label("of"), namespace, "each has its own bundle's");
+    }
+    assert_eq!(discovery.refused(), [0; RefusalReason::ALL.len()]);
+}
+
+#[test]
 fn podman_and_cri_o_share_a_storage() {
     let (lasting, brief) = (hex("c"), hex("d"));
     let storage = |rest: &str| format!("var/lib/containers/storage/overlay-containers/{rest}");

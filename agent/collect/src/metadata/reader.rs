@@ -147,21 +147,25 @@ impl MetadataReader {
             runtime: wanted.runtime,
             id: wanted.id.to_owned(),
             place: Place::of(wanted.cgroup_path, wanted.named_by_root),
-            files: self.files(wanted.runtime, wanted.id).into_iter().filter_map(of).collect(),
+            files: self.files(wanted).into_iter().filter_map(of).collect(),
             indexed: self.indexed(wanted.runtime, wanted.id),
             init: wanted.state.map(|state| state.init),
         }
     }
 
     /// Where something may stand of an id. Ids are names of directories with systemd's escapes undone, so one may hold a slash.
-    fn files(&self, runtime: Runtime, id: &str) -> Vec<PathBuf> {
+    fn files(&self, wanted: Wanted<'_>) -> Vec<PathBuf> {
+        let id = wanted.id;
         if id.contains('/') || matches!(id, "" | "." | "..") {
             return Vec::new();
         }
-        match runtime {
+        match wanted.runtime {
             Runtime::Docker => vec![self.lib.join("docker/containers").join(id).join("config.v2.json")],
             Runtime::Containerd => {
-                self.namespaces.iter().map(|namespace| namespace.join(id).join("config.json")).collect()
+                let told = wanted.state.and_then(|state| state.namespace.as_deref());
+                let is_it = |namespace: &&PathBuf| told.is_none_or(|told| namespace.ends_with(told));
+                let namespaces = self.namespaces.iter().filter(is_it);
+                namespaces.map(|namespace| namespace.join(id).join("config.json")).collect()
             }
             Runtime::Crio | Runtime::Podman => {
                 let of = |storage: &str| self.lib.join("containers/storage").join(storage).join(id);
@@ -195,7 +199,8 @@ impl MetadataReader {
             _ => None,
         };
         let state = || wanted.state.map(|state| Told::of_annotations(state.annotations.iter().cloned()));
-        let namespace = file.as_ref().and_then(|(path, _)| namespace_of(wanted.runtime, path));
+        let told = wanted.state.and_then(|state| state.namespace.clone());
+        let namespace = told.or_else(|| file.as_ref().and_then(|(path, _)| namespace_of(wanted.runtime, path)));
         let told = file.map(|(_, told)| told).or_else(state);
         if told.is_none() && inputs.indexed.is_none() {
             return None;
