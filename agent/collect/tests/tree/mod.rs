@@ -149,3 +149,13 @@ pub(crate) fn hex(head: &str) -> String {
 pub(crate) fn file(mount: &str, cgroup: &str, name: &str) -> String {
     Path::new("cgroup").join(mount).join(cgroup.trim_start_matches('/')).join(name).to_str().unwrap().to_owned()
 }
+
+/// Where docker keeps what it knows of a container.
+pub(crate) fn docker_file(id: &str) -> String {
+    format!("var/lib/docker/containers/{id}/config.v2.json")
+}
+
+/// What stands there.
+pub(crate) fn docker_state(id: &str, name: &str, labels: &str) -> String {
+    format!(r#"{{"ID":"{id}","Name":"/{name}","Config":{{"Image":"nginx:1","Labels":{labels}}}}}"#)
+}
