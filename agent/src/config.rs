@@ -8,18 +8,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use sonde_collect::{GroupSource, NodeId, ProcessGroup, Runtime};
+use serde::Deserialize;
+use sonde_collect::{GroupSource, Match, NodeId, ProcessGroup, Rules};
 use sonde_host::{Policy, Share};
-
-use crate::matching::Match;
 
 mod policy;
 mod print;
+mod rules;
 mod sandbox;
 
+pub use rules::OwnerRule;
 pub use sandbox::Sandbox;
 
 /// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
@@ -60,8 +58,10 @@ struct Raw {
     process_groups: Vec<RawGroup>,
     #[serde(rename = "sensor")]
     sensors: Vec<RawSensor>,
+    #[serde(rename = "instance")]
+    instances: Vec<rules::RawInstance>,
     #[serde(rename = "owner")]
-    owners: Vec<RawOwner>,
+    owners: Vec<rules::RawOwner>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,54 +106,11 @@ struct RawSensor {
     file: String,
     name: Option<String>,
     #[serde(default, rename = "match")]
-    matching: RawMatching,
+    matching: rules::RawMatching,
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
     #[serde(default)]
     secrets: BTreeMap<String, PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOwner {
-    account: String,
-    #[serde(rename = "match")]
-    matching: RawMatching,
-}
-
-/// A table of globs, or one glob in place of it, which is the name's.
-#[derive(Debug, Default)]
-struct RawMatching(RawMatch);
-
-impl<'de> Deserialize<'de> for RawMatching {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = RawMatching;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a name such as \"cache*\", or a table of name, runtime, id and image")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(RawMatching(RawMatch { name: Some(name.to_owned()), ..RawMatch::default() }))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                RawMatch::deserialize(MapAccessDeserializer::new(map)).map(RawMatching)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawMatch {
-    name: Option<String>,
-    runtime: Option<String>,
-    id: Option<String>,
-    image: Option<String>,
 }
 
 /// Files of a TLS listener.
@@ -176,13 +133,6 @@ pub struct SensorRule {
     pub secrets: BTreeMap<String, PathBuf>,
 }
 
-/// Which account owns what matches. Only of fields that tenants cannot set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnerRule {
-    pub account: String,
-    pub matching: Match,
-}
-
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -200,6 +150,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub process_groups: Vec<ProcessGroup>,
     pub sensors: Vec<SensorRule>,
+    /// What else is an instance, and what is not.
+    pub instances: Rules,
     pub owners: Vec<OwnerRule>,
 }
 
@@ -275,7 +227,8 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         state_dir: folder.join(raw.state_dir.unwrap_or_else(|| "state".into())),
         process_groups: process_groups(raw.process_groups, folder, faults),
         sensors: raw.sensors.into_iter().filter_map(|sensor| sensor_rule(sensor, folder, faults)).collect(),
-        owners: raw.owners.into_iter().filter_map(|owner| owner_rule(owner, faults)).collect(),
+        instances: rules::instances(raw.instances, faults),
+        owners: raw.owners.into_iter().filter_map(|owner| rules::owner(owner, faults)).collect(),
     }
 }
 
@@ -330,7 +283,7 @@ fn process_groups(raw: Vec<RawGroup>, folder: &Path, faults: &mut Vec<String>) -
     groups
 }
 
-fn is_plain_name(name: &str) -> bool {
+pub(crate) fn is_plain_name(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
@@ -358,41 +311,21 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
             _ => faults.push(format!("sensor {name:?}: config.{key} is a string, an integer or a boolean")),
         }
     }
-    let secrets = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
-    let matching = matching(&format!("sensor {name:?}"), raw.matching, faults);
+    let secrets: BTreeMap<_, _> = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
+    let matching = rules::matching(&format!("sensor {name:?}"), raw.matching, faults);
+    if !secrets.is_empty() && !matching.labels.is_empty() {
+        faults.push(format!("sensor {name:?}: a label cannot decide who gets secrets, since a tenant may have set it"));
+    }
     Some(SensorRule { name, file, matching, config, secrets })
 }
 
-/// An owner is never decided by what a tenant may set, and an image's name can be such a thing (an annotation of the bundle).
-fn owner_rule(raw: RawOwner, faults: &mut Vec<String>) -> Option<OwnerRule> {
-    let account = raw.account;
-    if !is_plain_name(&account) {
-        faults.push(format!("owner.account is {account:?}: 1 to 63 of a-z A-Z 0-9 . _ - are allowed"));
-        return None;
-    }
-    if raw.matching.0.image.is_some() {
-        faults.push(format!("owner {account:?}: match.image cannot decide an owner; name, runtime and id can"));
-        return None;
-    }
-    let matching = matching(&format!("owner {account:?}"), raw.matching, faults);
-    Some(OwnerRule { account, matching })
-}
-
-fn matching(whose: &str, RawMatching(raw): RawMatching, faults: &mut Vec<String>) -> Match {
-    let known = Runtime::ALL.map(Runtime::as_str);
-    if let Some(runtime) = raw.runtime.as_deref().filter(|runtime| !runtime.contains('*') && !known.contains(runtime)) {
-        faults.push(format!("{whose}: match.runtime is {runtime:?}: one of {} is allowed", known.join(", ")));
-    }
-    Match { name: raw.name, runtime: raw.runtime, id: raw.id, image: raw.image }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9164);
 
-    fn parse(text: &str) -> Result<Config, String> {
+    pub(crate) fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("/data"), "sonde.toml", LOOPBACK).map_err(|error| error.to_string())
     }
 
@@ -421,24 +354,6 @@ mod tests {
         for named in ["reading.floor", "policy.class", "policy.tcp", "\"node\"", "../x.wasm"] {
             assert!(error.contains(named), "{named} is not in: {error}");
         }
-    }
-
-    #[test]
-    fn an_image_decides_no_owner_and_a_runtime_is_a_known_one() {
-        let error = parse("[[owner]]\naccount = \"acme\"\nmatch = { image = \"acme/*\" }").unwrap_err();
-        assert!(error.contains("cannot decide an owner"), "{error}");
-        let error = parse("[[sensor]]\nfile = \"x.wasm\"\nmatch = { runtime = \"dokcer\" }").unwrap_err();
-        assert!(error.contains("dokcer") && error.contains("docker, containerd"), "{error}");
-    }
-
-    #[test]
-    fn a_match_is_a_name_or_a_table() {
-        let of = |matching: &str| parse(&format!("[[sensor]]\nfile = \"sensors/x.wasm\"\nmatch = {matching}"));
-        let by_name = of("\"cache*\"").unwrap().sensors.remove(0);
-        assert_eq!(by_name, of("{ name = \"cache*\" }").unwrap().sensors.remove(0));
-        assert_eq!(by_name.file, "x.wasm");
-        assert!(of("{ nmae = \"x\" }").unwrap_err().contains("nmae"));
-        assert!(of("7").unwrap_err().contains("a table of name, runtime, id and image"));
     }
 
     #[test]

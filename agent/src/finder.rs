@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use sonde_collect::{Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, Roots, Watcher};
+use sonde_collect::{
+    Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, RefusalReason, Roots, Watcher,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Events that come together are one scan: a container's birth is a dozen of them.
@@ -32,7 +34,7 @@ pub enum Finding {
     /// All that is there, after a change of configuration.
     Everything(Vec<Arc<Found>>),
     /// Claims refused so far, by reason, and the latest of them in words.
-    Refused([u64; 3], Vec<String>),
+    Refused([u64; RefusalReason::ALL.len()], Vec<String>),
 }
 
 enum Order {
@@ -56,7 +58,7 @@ impl Finder {
             roots,
             watcher,
             findings,
-            refused: [0; 3],
+            refused: [0; RefusalReason::ALL.len()],
             wake: wake.clone(),
             settle: SETTLE,
             looked_at: Instant::now(),
@@ -101,7 +103,7 @@ struct Looking {
     roots: Arc<Roots>,
     watcher: Watcher,
     findings: mpsc::Sender<Finding>,
-    refused: [u64; 3],
+    refused: [u64; RefusalReason::ALL.len()],
     wake: Arc<OwnedFd>,
     settle: Duration,
     looked_at: Instant,

@@ -38,7 +38,7 @@ pub struct Instance {
     pub owner: Arc<str>,
     pub target: TargetId,
     pub gate: Arc<Gate>,
-    /// `id`, `name`, `image` on every native series.
+    /// `id`, `name`, `image` and the pod's on every native series.
     pub base: Labels,
     placed: RwLock<Arc<Vec<Placed>>>,
 }
@@ -68,11 +68,19 @@ impl Instance {
     }
 }
 
-/// cAdvisor's labels: the cgroup path, the runtime's name for it, the image. An empty value is left out.
+/// cAdvisor's labels: the cgroup path, the runtime's name for it, the image, and the kubelet's three where it made it. An empty value is left out.
 pub fn base_labels(found: &Found) -> Labels {
     let name = found.name.name.as_deref().unwrap_or(&found.name.runtime_id);
     let image = found.name.image.as_deref().unwrap_or_default();
-    let all = [("id", found.cgroup_path.as_str()), ("image", image), ("name", name)];
+    let pod = found.metadata.pod.as_ref();
+    let all = [
+        ("container", pod.and_then(|pod| pod.container.as_deref()).unwrap_or_default()),
+        ("id", found.cgroup_path.as_str()),
+        ("image", image),
+        ("name", name),
+        ("namespace", pod.map(|pod| pod.namespace.as_str()).unwrap_or_default()),
+        ("pod", pod.and_then(|pod| pod.name.as_deref()).unwrap_or_default()),
+    ];
     let present: Vec<(&str, &str)> = all.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     Labels::new(&present)
 }

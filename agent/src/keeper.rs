@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::{Config, ConfigError, OPERATOR};
+use crate::config::{Config, ConfigError};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
+use crate::owners;
 use crate::placing::{Placing, With};
 use crate::state_files::StateFiles;
 
@@ -223,7 +224,7 @@ impl Keeper {
         self.placing.state = StateFiles::new(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
-        if old.process_groups != config.process_groups {
+        if (&old.process_groups, &old.instances) != (&config.process_groups, &config.instances) {
             self.parts.finder.configure(discovery_config(&self.parts.node, &config));
         }
         if old.owners != config.owners {
@@ -282,7 +283,7 @@ impl Keeper {
     async fn appeared(&mut self, found: Arc<Found>) {
         let id = found.name.uuid;
         let known = self.parts.catalogue.get(id);
-        let owner = owner(&found, &self.parts.config);
+        let owner: Arc<str> = owners::owner(&found, &self.parts.config).account.into();
         // What is nested in an instance is its own affair, and must not make it begin anew.
         let same = |known: &Instance| {
             *known.found == Found { nested_claims: known.found.nested_claims, ..(*found).clone() }
@@ -329,11 +330,9 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// What discovery is told of a configuration.
 pub(crate) fn discovery_config(node: &NodeId, config: &Config) -> DiscoveryConfig {
-    DiscoveryConfig { process_groups: config.process_groups.clone(), ..DiscoveryConfig::new(node.clone()) }
-}
-
-/// The first rule that matches decides; else, and where a tenant may have chosen the name, the operator owns it.
-fn owner(found: &Found, config: &Config) -> Arc<str> {
-    let rule = config.owners.iter().find(|rule| found.root_owned && rule.matching.matches(&found.name));
-    rule.map_or(OPERATOR, |rule| rule.account.as_str()).into()
+    DiscoveryConfig {
+        process_groups: config.process_groups.clone(),
+        rules: config.instances.clone(),
+        ..DiscoveryConfig::new(node.clone())
+    }
 }

@@ -5,6 +5,7 @@
 
 mod about;
 mod capacity;
+mod check;
 pub mod config;
 mod finder;
 mod floor;
@@ -12,8 +13,8 @@ mod gate;
 mod instance;
 mod keeper;
 mod kernel;
-mod matching;
 mod node;
+mod owners;
 mod placing;
 mod reading_threads;
 mod scrape_config;
@@ -46,6 +47,7 @@ use reading_threads::ReadingThreads;
 use scrape_config::ScrapeConfig;
 use serve::{Room, TlsError, TlsFiles};
 
+pub use check::instances_here;
 pub use keeper::ConfigSource;
 
 /// Names and labels that belong to Prometheus or to the node.

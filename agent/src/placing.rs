@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sonde_broker::{Client, OpenDoors};
-use sonde_collect::Found;
+use sonde_collect::{Found, Match};
 use sonde_expo::name::sample_names;
 use sonde_host::{Accounts, Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
 use tokio::task::{JoinError, JoinSet};
@@ -19,7 +19,6 @@ use crate::about::About;
 use crate::config::{Config, OPERATOR, SensorRule};
 use crate::instance::{Instance, Placed};
 use crate::kernel::InstanceKernel;
-use crate::matching::Match;
 use crate::reading_threads::ReadingThreads;
 use crate::sensor_files::{NewFile, SensorFiles, Stamp};
 use crate::state_files::StateFiles;
@@ -271,7 +270,8 @@ fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]
 /// Whether a rule is for an instance. A rule with secrets is for none whose name a tenant may have chosen: the secret would go to whoever
 /// listens there.
 fn meant(rule: &SensorRule, found: &Found) -> bool {
-    rule.matching.matches(&found.name) && (found.root_owned || rule.secrets.is_empty())
+    let chosen = !found.root_owned || (found.metadata.place.kubelets && rule.matching.name.is_some());
+    rule.matching.matches(&found.subject()) && (rule.secrets.is_empty() || !chosen)
 }
 
 /// Whether a name that the sensor's families occupy belongs to one placed before it.

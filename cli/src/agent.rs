@@ -27,6 +27,9 @@ pub struct AgentArgs {
     /// Print the effective configuration and exit
     #[arg(long)]
     check: bool,
+    /// With --check: print what of this machine would be an instance, whose, and by which rule
+    #[arg(long, requires = "check")]
+    instances: bool,
     #[command(flatten)]
     logging: Logging,
 }
@@ -35,6 +38,10 @@ impl AgentArgs {
     pub fn run(self) -> Result<(), Failure> {
         if self.check {
             let config = Config::load(&self.config, DEFAULT_LISTEN).map_err(|error| Failure::usage(chain(&error)))?;
+            if self.instances {
+                let lines = sonde_agent::instances_here(&config).map_err(|error| Failure::failed(chain(&error)))?;
+                return print(lines.as_bytes());
+            }
             return print(config.to_toml().as_bytes());
         }
         self.logging.start();

@@ -6,12 +6,14 @@
 //! stand alike neither is served. What yields is refused, with its reason.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::metadata::{Metadata, Wanted};
+use crate::mounts::Roots;
 use crate::runc::State;
-use crate::runtime::Runtime;
-use crate::walk::Claim;
+use crate::runtime::{self, Runtime};
+use crate::walk::{self, Claim};
 
 /// Why a claim is not an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,11 +24,13 @@ pub enum RefusalReason {
     Duplicate,
     /// A state file that others than root could have written, or that is none.
     Untrusted,
+    /// One too many in a tree that belongs to another than root.
+    Crowded,
 }
 
 impl RefusalReason {
     /// All, in the order of [`Discovery::refused`].
-    pub const ALL: [Self; 3] = [Self::Nested, Self::Duplicate, Self::Untrusted];
+    pub const ALL: [Self; 4] = [Self::Nested, Self::Duplicate, Self::Untrusted, Self::Crowded];
 
     /// As a label's value.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +38,7 @@ impl RefusalReason {
             Self::Nested => "nested",
             Self::Duplicate => "duplicate",
             Self::Untrusted => "untrusted",
+            Self::Crowded => "crowded",
         }
     }
 }
@@ -56,6 +61,8 @@ pub(crate) struct Candidate {
     pub(crate) cgroup_path: String,
     pub(crate) inode: u64,
     pub(crate) root_owned: bool,
+    /// How many components of its path have a root-owned directory above them.
+    pub(crate) named_by_root: usize,
     pub(crate) nested: u32,
     pub(crate) state: Option<Arc<State>>,
 }
@@ -69,14 +76,97 @@ impl Candidate {
             cgroup_path: claim.cgroup_path,
             inode: claim.inode,
             root_owned: claim.root_owned,
+            named_by_root: claim.named_by_root,
             nested: claim.nested,
             state: None,
         }
     }
 }
 
+impl Candidate {
+    /// What its metadata are looked for by.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            runtime: self.runtime,
+            id: &self.runtime_id,
+            directory: &self.directory,
+            cgroup_path: &self.cgroup_path,
+            named_by_root: self.named_by_root,
+            state: self.state.as_deref(),
+        }
+    }
+
+    /// A name for people. A runtime's id in 64 hex digits is none; what the runtime's files have, or what stands in the place of the id, is.
+    pub(crate) fn name_of(&self, metadata: &Metadata) -> Option<String> {
+        let of_state = self.state.as_ref().map(|state| &state.id);
+        let ids = of_state.into_iter().chain([&self.runtime_id]);
+        let id = || ids.into_iter().find(|id| !runtime::is_hex_id(id)).cloned();
+        metadata.name.clone().or_else(id)
+    }
+}
+
+/// Puts claims by path and claims by state file together.
+pub(crate) fn candidates(
+    roots: &Roots,
+    claims: Vec<Claim>,
+    states: Vec<Arc<State>>,
+    refusals: &mut HashSet<Refusal>,
+) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = claims.into_iter().map(Candidate::of_claim).collect();
+    let mut by_directory: HashMap<PathBuf, usize> =
+        candidates.iter().enumerate().map(|(at, candidate)| (candidate.directory.clone(), at)).collect();
+    for state in states {
+        let Some(directory) = state.cgroups.primary(roots).map(Path::to_owned) else {
+            continue;
+        };
+        if let Some(at) = by_directory.get(&directory) {
+            let taken = &mut candidates[*at];
+            // A second state file for one cgroup is a candidate of its own, to be settled below.
+            if taken.state.is_none() {
+                taken.state = Some(state);
+                // What root's state names, root has made.
+                taken.root_owned = true;
+                continue;
+            }
+        }
+        let Some(candidate) = of_state(roots, state, directory.clone()) else {
+            continue;
+        };
+        by_directory.entry(directory).or_insert(candidates.len());
+        candidates.push(candidate);
+    }
+    for candidate in &candidates {
+        if candidate.nested > 0 {
+            let what = format!("{} below {}", candidate.nested, candidate.cgroup_path);
+            refusals.insert(Refusal { reason: RefusalReason::Nested, what });
+        }
+    }
+    candidates
+}
+
+/// A container that only its state file tells of. None while its cgroup is not there.
+fn of_state(roots: &Roots, state: Arc<State>, directory: PathBuf) -> Option<Candidate> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(&directory).ok().filter(std::fs::Metadata::is_dir)?;
+    let cgroup_path = roots.mounts.primary()?.cgroup_path(&directory)?;
+    Some(Candidate {
+        runtime: state.runtime,
+        runtime_id: state.id.clone(),
+        cgroup_path,
+        inode: metadata.ino(),
+        root_owned: true,
+        named_by_root: walk::named_by_root(roots.mounts.primary()?, &directory),
+        nested: walk::nested_claims(&directory, metadata.nlink()),
+        directory,
+        state: Some(state),
+    })
+}
+
+/// An id of 64 hex digits is one container's, wherever it is claimed. A name that only containerd's state tells of is so within its name space.
 fn by_id(candidate: &Candidate) -> String {
-    format!("{}\0{}", candidate.runtime.as_str(), candidate.runtime_id)
+    let by_name = candidate.state.as_deref().filter(|_| !runtime::is_hex_id(&candidate.runtime_id));
+    let namespace = by_name.and_then(|state| state.namespace.as_deref()).unwrap_or_default();
+    format!("{}\0{namespace}\0{}", candidate.runtime.as_str(), candidate.runtime_id)
 }
 
 fn by_directory(candidate: &Candidate) -> String {

@@ -17,7 +17,9 @@ use crate::claims::{self, Candidate, Refusal, RefusalReason};
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::groups::{GroupFinder, GroupSource, ProcessGroup};
 use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
+use crate::metadata::MetadataReader;
 use crate::mounts::Roots;
+use crate::rules::Rules;
 use crate::runc::State;
 use crate::runtime;
 use crate::state::Reason;
@@ -32,14 +34,16 @@ pub struct DiscoveryConfig {
     pub node: NodeId,
     /// What the configuration names as instances.
     pub process_groups: Vec<ProcessGroup>,
+    /// What else the operator says is an instance, and what is not.
+    pub rules: Rules,
     /// Whose a runtime's state files must be to be believed: 0. Only a test says otherwise.
     pub state_owner: u32,
 }
 
 impl DiscoveryConfig {
-    /// Without process groups, believing root alone.
+    /// Without process groups and rules, believing root alone.
     pub fn new(node: NodeId) -> Self {
-        Self { node, process_groups: Vec::new(), state_owner: 0 }
+        Self { node, process_groups: Vec::new(), rules: Rules::default(), state_owner: 0 }
     }
 }
 
@@ -70,8 +74,13 @@ pub struct Discovery {
     config: DiscoveryConfig,
     boot_id: String,
     states: States,
+    metadata: MetadataReader,
     groups: GroupFinder,
     known: HashMap<Uuid, Arc<Found>>,
+    /// What would be an instance if no rule said otherwise.
+    left_out: HashMap<Uuid, Arc<Found>>,
+    /// Which rule decided; a name that it gave does not match it any more.
+    decided: HashMap<Uuid, usize>,
     /// What the last scan refused: so that one claim is counted once and not at each scan.
     refusals: HashSet<Refusal>,
     refused: [u64; RefusalReason::ALL.len()],
@@ -87,11 +96,14 @@ impl Discovery {
         let boot_id = std::fs::read_to_string(roots.proc.join("sys/kernel/random/boot_id"));
         Self {
             states: States::new(&roots, config.state_owner),
+            metadata: MetadataReader::new(&roots, config.state_owner),
             boot_id: boot_id.unwrap_or_default().trim().to_owned(),
             roots,
             config,
             groups: GroupFinder::default(),
             known: HashMap::new(),
+            left_out: HashMap::new(),
+            decided: HashMap::new(),
             refusals: HashSet::new(),
             refused: [0; RefusalReason::ALL.len()],
             watches: Vec::new(),
@@ -120,6 +132,16 @@ impl Discovery {
         &self.missing_groups
     }
 
+    /// What a rule leaves out, as of the last scan.
+    pub fn left_out(&self) -> impl Iterator<Item = &Arc<Found>> {
+        self.left_out.values()
+    }
+
+    /// Which rule, counted from 0, made one an instance or left it out, as of the last scan; none is the default.
+    pub fn rule_of(&self, id: Uuid) -> Option<usize> {
+        self.decided.get(&id).copied()
+    }
+
     /// What is refused now.
     pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
         self.refusals.iter()
@@ -139,15 +161,21 @@ impl Discovery {
     pub fn scan(&mut self) -> Vec<Change> {
         let mut refusals = HashSet::new();
         let states = self.states.read(&self.roots, &mut refusals);
-        let (claims, directories) = self.walk(&states);
-        let candidates = self.candidates(claims, states, &mut refusals);
+        let (claims, directories) = self.walk(&states, &mut refusals);
+        let candidates = claims::candidates(&self.roots, claims, states, &mut refusals);
         let served = |candidate: &Candidate| self.known.contains_key(&self.uuid(candidate));
         let candidates = claims::settle(candidates, &served, &mut refusals);
         let mut found: HashMap<Uuid, Arc<Found>> = HashMap::with_capacity(candidates.len());
+        let mut left_out = HashMap::new();
+        self.metadata.begin();
         for candidate in candidates {
-            let instance = self.instance(candidate);
-            found.insert(instance.name.uuid, instance);
+            let (instance, is_one) = self.instance(candidate);
+            let into = if is_one { &mut found } else { &mut left_out };
+            into.insert(instance.name.uuid, instance);
         }
+        self.metadata.end();
+        self.left_out = left_out;
+        self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.find_groups(&mut found, &mut refusals);
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
@@ -156,7 +184,7 @@ impl Discovery {
         self.changes(found)
     }
 
-    fn walk(&self, states: &[Arc<State>]) -> (Vec<Claim>, Vec<PathBuf>) {
+    fn walk(&self, states: &[Arc<State>], refusals: &mut HashSet<Refusal>) -> (Vec<Claim>, Vec<PathBuf>) {
         let Some(mount) = self.roots.mounts.primary() else {
             return (Vec::new(), Vec::new());
         };
@@ -166,64 +194,11 @@ impl Discovery {
             // Those whose path alone says who they are stay with the walk.
             .filter(|path| mount.cgroup_path(path).is_none_or(|path| runtime::classify(&path).is_none()))
             .collect();
-        let walk = walk::walk(mount, &|path| stated.contains(path));
+        let guide = walk::Guide { known: &|path| stated.contains(path), rules: &self.config.rules };
+        let walk = walk::walk(mount, guide);
+        let refusal = |tree: &PathBuf| Refusal { reason: RefusalReason::Crowded, what: tree.display().to_string() };
+        refusals.extend(walk.crowded.iter().map(refusal));
         (walk.claims, walk.directories)
-    }
-
-    /// Puts claims by path and claims by state file together.
-    fn candidates(
-        &self,
-        claims: Vec<Claim>,
-        states: Vec<Arc<State>>,
-        refusals: &mut HashSet<Refusal>,
-    ) -> Vec<Candidate> {
-        let mut candidates: Vec<Candidate> = claims.into_iter().map(Candidate::of_claim).collect();
-        let mut by_directory: HashMap<PathBuf, usize> =
-            candidates.iter().enumerate().map(|(at, candidate)| (candidate.directory.clone(), at)).collect();
-        for state in states {
-            let Some(directory) = state.cgroups.primary(&self.roots).map(Path::to_owned) else {
-                continue;
-            };
-            if let Some(at) = by_directory.get(&directory) {
-                let taken = &mut candidates[*at];
-                // A second state file for one cgroup is a candidate of its own, to be settled below.
-                if taken.state.is_none() {
-                    taken.state = Some(state);
-                    // What root's state names, root has made.
-                    taken.root_owned = true;
-                    continue;
-                }
-            }
-            let Some(candidate) = self.of_state(state, directory.clone()) else {
-                continue;
-            };
-            by_directory.entry(directory).or_insert(candidates.len());
-            candidates.push(candidate);
-        }
-        for candidate in &candidates {
-            if candidate.nested > 0 {
-                let what = format!("{} below {}", candidate.nested, candidate.cgroup_path);
-                refusals.insert(Refusal { reason: RefusalReason::Nested, what });
-            }
-        }
-        candidates
-    }
-
-    /// A container that only its state file tells of. None while its cgroup is not there.
-    fn of_state(&self, state: Arc<State>, directory: PathBuf) -> Option<Candidate> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(&directory).ok().filter(std::fs::Metadata::is_dir)?;
-        let cgroup_path = self.roots.mounts.primary()?.cgroup_path(&directory)?;
-        Some(Candidate {
-            runtime: state.runtime,
-            runtime_id: state.id.clone(),
-            cgroup_path,
-            inode: metadata.ino(),
-            root_owned: true,
-            nested: walk::nested_claims(&directory, metadata.nlink()),
-            directory,
-            state: Some(state),
-        })
     }
 
     fn birth(&self, candidate: &Candidate) -> Birth {
@@ -235,35 +210,34 @@ impl Discovery {
         instance_uuid(&self.config.node, candidate.runtime, &candidate.runtime_id, &birth)
     }
 
-    /// The instance of a candidate: the one known already where nothing about it is new.
-    fn instance(&self, candidate: Candidate) -> Arc<Found> {
+    /// The instance of a candidate, the one known already where nothing about it is new, and whether the rules have it as one.
+    fn instance(&mut self, candidate: Candidate) -> (Arc<Found>, bool) {
         let birth = self.birth(&candidate);
         let uuid = self.uuid(&candidate);
         let init = candidate.state.as_ref().map(|state| state.init);
-        if let Some(known) = self.known.get(&uuid)
+        let metadata = self.metadata.look(candidate.wanted());
+        let known = self.known.get(&uuid).or_else(|| self.left_out.get(&uuid)).cloned();
+        if let Some(known) = &known
             && known.init == init
+            && known.metadata == metadata
             && known.nested_claims == candidate.nested
             && !self.incomplete.get(&uuid).is_some_and(is_young)
         {
-            return known.clone();
+            return (known.clone(), self.known.contains_key(&uuid));
         }
         let mut cgroups = CgroupDirs::of_path(&self.roots, &candidate.cgroup_path);
         if let Some(state) = &candidate.state {
             cgroups = state.cgroups.clone().or(cgroups);
         }
+        let name = candidate.name_of(&metadata);
         let state = candidate.state.as_deref();
-        // A runtime's id in 64 hex digits is no name for people; what stands beside it in the state is.
-        let name = state
-            .map(|state| state.id.clone())
-            .filter(|id| !runtime::is_hex_id(id))
-            .or_else(|| (!runtime::is_hex_id(&candidate.runtime_id)).then(|| candidate.runtime_id.clone()));
         let mut found = Found {
             name: InstanceName {
                 uuid,
                 runtime: candidate.runtime,
                 runtime_id: candidate.runtime_id,
                 name,
-                image: state.and_then(State::image),
+                image: metadata.image.clone().or_else(|| state.and_then(State::image)),
             },
             birth,
             cgroup_path: candidate.cgroup_path,
@@ -273,14 +247,19 @@ impl Discovery {
             created: state.and_then(|state| state.created),
             annotations: state.map(|state| state.annotations.clone()).unwrap_or_default(),
             bundle: state.and_then(|state| state.bundle.clone()),
+            metadata,
             root_owned: candidate.root_owned,
             nested_claims: candidate.nested,
         };
-        self.complete_cgroups(&mut found);
-        match self.known.get(&uuid) {
-            Some(known) if **known == found => known.clone(),
-            _ => Arc::new(found),
+        let verdict = self.config.rules.decide(&found.subject());
+        match verdict.rule {
+            Some(rule) => drop(self.decided.insert(uuid, rule)),
+            None => drop(self.decided.remove(&uuid)),
         }
+        found.name.name = verdict.name.filter(|name| runtime::acceptable(name)).or(found.name.name);
+        self.complete_cgroups(&mut found);
+        let found = known.filter(|known| **known == found).unwrap_or_else(|| Arc::new(found));
+        (found, verdict.instance)
     }
 
     /// Fills the hierarchies in which the instance has another path, from one of its processes.

@@ -5,12 +5,15 @@
 //! controllers' paths of one container can differ.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::groups::GroupSource;
 use crate::identity::{Birth, InstanceName};
+use crate::matching::Subject;
+use crate::metadata::Metadata;
 use crate::mounts::{Controller, Mode, Roots};
 
 /// The directories of one instance in the cgroup hierarchies.
@@ -136,9 +139,27 @@ pub struct Found {
     /// Where the bundle is (runc).
     #[serde(skip)]
     pub bundle: Option<PathBuf>,
+    /// What its runtime's own files tell of it, and where root has put it.
+    #[serde(skip)]
+    pub metadata: Arc<Metadata>,
     /// Whether root alone could make it what it says it is: its cgroup and all above belong to root, or root's runtime or the
     /// configuration names it. What a tenant may have named decides no owner and opens no secret.
     pub root_owned: bool,
     /// Claims found below its cgroup, which are its own and nobody else's.
     pub nested_claims: u32,
+}
+
+impl Found {
+    /// As rules look at it.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            runtime: self.name.runtime,
+            runtime_id: &self.name.runtime_id,
+            uuid: Some(self.name.uuid),
+            name: self.name.name.as_deref(),
+            image: self.name.image.as_deref(),
+            cgroup: &self.cgroup_path,
+            metadata: &self.metadata,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,7 @@ impl GroupFinder {
             created: None,
             annotations: Vec::new(),
             bundle: None,
+            metadata: Arc::default(),
             root_owned: true,
             nested_claims: 0,
         })

@@ -211,6 +211,8 @@ pub struct Roots {
     pub sys: PathBuf,
     /// `/run`, where runtimes keep their state.
     pub run: PathBuf,
+    /// `/var/lib`, where they keep what outlives a boot.
+    pub lib: PathBuf,
     /// The cgroup hierarchies.
     pub mounts: Mounts,
 }
@@ -234,11 +236,12 @@ impl Roots {
         Self::of(PathBuf::from("/proc"), PathBuf::from("/sys"), PathBuf::from("/run"))
     }
 
-    /// Of another tree: `<proc>/self/mountinfo` says where its cgroups are.
+    /// Of another tree: `<proc>/self/mountinfo` says where its cgroups are. `/var/lib` is found beside `run`.
     pub fn of(proc: PathBuf, sys: PathBuf, run: PathBuf) -> Result<Self, RootsError> {
         let path = proc.join("self/mountinfo");
         let mountinfo = std::fs::read(&path).map_err(|source| RootsError::MountInfo { path, source })?;
-        Ok(Self { proc, sys, run, mounts: Mounts::parse(&mountinfo) })
+        let lib = run.with_file_name("var").join("lib");
+        Ok(Self { proc, sys, run, lib, mounts: Mounts::parse(&mountinfo) })
     }
 }
 

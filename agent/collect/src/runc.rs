@@ -5,7 +5,6 @@
 //! to any of them. Its cgroup paths must lie in this machine's hierarchies, and not be a hierarchy's root.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,14 +12,13 @@ use serde::Deserialize;
 
 use crate::found::CgroupDirs;
 use crate::mounts::{Controller, Roots};
+use crate::root_file::{self, RootFileError, Trust};
 use crate::runtime::{self, Runtime};
 
 /// The file's name in a container's state directory.
 pub const STATE_FILE: &str = "state.json";
 /// A state file is some 6 KB; one of a megabyte is not one.
 const STATE_MAX_BYTES: u64 = 1 << 20;
-/// Group's and others' right to write.
-const FOREIGN_WRITE: u32 = 0o022;
 /// How many of a bundle's annotations are kept.
 const ANNOTATIONS_MAX: usize = 64;
 
@@ -31,6 +29,8 @@ pub struct State {
     pub runtime: Runtime,
     /// The container's name.
     pub id: String,
+    /// containerd's name space, in which alone that name is its own.
+    pub namespace: Option<String>,
     /// Its first process and that process's start in ticks since boot.
     pub init: (u32, u64),
     /// Its cgroups, in our hierarchies.
@@ -111,28 +111,12 @@ pub fn read(
     owner: u32,
 ) -> Result<State, StateError> {
     let path = directory.join(STATE_FILE);
-    let read = |source| StateError::Read { path: path.clone(), source };
-    let file = rustix::fs::open(
-        &path,
-        rustix::fs::OFlags::RDONLY
-            | rustix::fs::OFlags::NOFOLLOW
-            | rustix::fs::OFlags::NONBLOCK
-            | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map_err(|errno| read(errno.into()))?;
-    let file = std::fs::File::from(file);
-    let metadata = file.metadata().map_err(read)?;
-    let safe = |metadata: &std::fs::Metadata| metadata.uid() == owner && metadata.mode() & FOREIGN_WRITE == 0;
-    let above_safe = directory
-        .ancestors()
-        .take_while(|above| above.starts_with(trusted_root))
-        .all(|above| std::fs::symlink_metadata(above).is_ok_and(|metadata| metadata.is_dir() && safe(&metadata)));
-    if !metadata.is_file() || !safe(&metadata) || !above_safe {
-        return Err(StateError::Writable(path));
-    }
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, STATE_MAX_BYTES), &mut text).map_err(read)?;
+    let trust = Trust { root: trusted_root, owner, root_group: false };
+    let text = root_file::read(&path, trust, STATE_MAX_BYTES).map_err(|error| match error {
+        RootFileError::Read(source) => StateError::Read { path: path.clone(), source },
+        RootFileError::Writable => StateError::Writable(path.clone()),
+        RootFileError::TooLong => StateError::Malformed { path: path.clone(), source: None },
+    })?;
     parse(roots, directory, runtime, &text)
 }
 
@@ -157,6 +141,7 @@ fn parse(roots: &Roots, directory: &Path, runtime: Runtime, text: &[u8]) -> Resu
     Ok(State {
         runtime,
         id: raw.id,
+        namespace: None,
         init: (pid, raw.init_process_start),
         cgroups: cgroups(roots, &raw.cgroup_paths),
         created: rfc3339(&raw.created),

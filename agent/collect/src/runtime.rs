@@ -5,6 +5,9 @@
 //! the outermost claim wins: a tenant with a delegated cgroup may name a child like another's
 //! container, and it stays a part of the tenant's own. What runtimes make for themselves (conmon, buildkit,
 //! LXC's monitor) and systemd's mounts and swaps are passed over with all that is below them.
+//!
+//! Every other cgroup is nobody's container: a unit of systemd's or a plain one ([`unclaimed`]), an instance only where a
+//! rule of the operator's takes it.
 
 use std::borrow::Cow;
 
@@ -33,11 +36,17 @@ pub enum Runtime {
     Runc,
     /// A process group that the configuration names.
     ProcessGroup,
+    /// A service or scope of the system's systemd, where a rule takes it.
+    Systemd,
+    /// A slice of the system's systemd with all that is in it, where a rule takes it.
+    SystemdSlice,
+    /// Any other cgroup, where a rule takes it.
+    Cgroup,
 }
 
 impl Runtime {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Docker,
         Self::Containerd,
         Self::Crio,
@@ -48,7 +57,13 @@ impl Runtime {
         Self::Nomad,
         Self::Runc,
         Self::ProcessGroup,
+        Self::Systemd,
+        Self::SystemdSlice,
+        Self::Cgroup,
     ];
+
+    /// Those whose cgroups nobody claims by their names: instances only where a rule says so.
+    pub const UNCLAIMED: [Self; 3] = [Self::Systemd, Self::SystemdSlice, Self::Cgroup];
 
     /// As configurations, labels and JSON spell it.
     pub fn as_str(self) -> &'static str {
@@ -63,7 +78,15 @@ impl Runtime {
             Self::Nomad => "nomad",
             Self::Runc => "runc",
             Self::ProcessGroup => "process-group",
+            Self::Systemd => "systemd",
+            Self::SystemdSlice => "systemd-slice",
+            Self::Cgroup => "cgroup",
         }
+    }
+
+    /// By its spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|runtime| runtime.as_str() == name)
     }
 }
 
@@ -77,6 +100,9 @@ pub enum Match<'a> {
     /// Nothing known: look further down.
     Neither,
 }
+
+/// How the name of a slice of systemd's ends.
+const SLICE: &str = ".slice";
 
 /// The longest id or name taken from a path: what a directory's name can hold.
 const ID_MAX_BYTES: usize = 255;
@@ -108,6 +134,28 @@ pub fn component<'a>(above: &[&str], name: &'a str) -> Match<'a> {
     }
 }
 
+/// What an unclaimed cgroup would be if a rule took it, and its id. `root_owned` says whether all above it belongs to root: the system's
+/// systemd makes its units nowhere else, and a user's may have any name.
+pub fn unclaimed(above: &[&str], name: &str, root_owned: bool) -> (Runtime, String) {
+    let in_slices = root_owned && above.iter().all(|part| part.ends_with(SLICE));
+    let unit = match name.rsplit_once('.') {
+        Some((_, "service" | "scope")) => Some(Runtime::Systemd),
+        Some((_, "slice")) => Some(Runtime::SystemdSlice),
+        _ => None,
+    };
+    match unit.filter(|_| in_slices) {
+        Some(runtime) => (runtime, unescaped(name).into_owned()),
+        None => (Runtime::Cgroup, [above, &[name]].concat().join("/")),
+    }
+}
+
+/// Whether a path's beginning, which root alone can make, shows that the kubelet made what is below it.
+pub fn is_kubelets(root_owned_parts: &[&str]) -> bool {
+    root_owned_parts.iter().any(|part| {
+        *part == "kubepods" || part.strip_suffix(SLICE).is_some_and(|slice| slice.split('-').any(|p| p == "kubepods"))
+    })
+}
+
 fn skipped(above: &[&str], name: &str) -> bool {
     name == "init.scope"
         || name.ends_with(".mount")
@@ -115,6 +163,8 @@ fn skipped(above: &[&str], name: &str) -> bool {
         || name.starts_with("crio-conmon-")
         || name.starts_with("libpod-conmon-")
         || name.starts_with("lxc.monitor")
+        // Where LXC leaves its own process while it moves a container's.
+        || name.starts_with("lxc.pivot")
         || (name == "buildkit" && above.last() == Some(&"docker"))
 }
 
@@ -132,11 +182,12 @@ fn hex_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, &'a str)> {
     if is_hex_id(name) {
         // A bare id: the kubelet's with the cgroupfs driver is containerd's; elsewhere it is how docker
         // names them, whatever --cgroup-parent or ECS put above.
-        let runtime = match above.last() {
-            Some(parent) if is_pod(parent) && above.contains(&"kubepods") => Runtime::Containerd,
-            _ => Runtime::Docker,
+        return match above.last() {
+            Some(parent) if is_pod(parent) && above.contains(&"kubepods") => Some((Runtime::Containerd, name)),
+            // A pod of podman's, with its containers in it.
+            Some(&"libpod_parent") => None,
+            _ => Some((Runtime::Docker, name)),
         };
-        return Some((runtime, name));
     }
     for (prefix, runtime) in PREFIXES {
         if let Some(id) = bare.strip_prefix(prefix).filter(|id| is_hex_id(id)) {
@@ -165,14 +216,14 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
             return Some((Runtime::Nspawn, unescaped(machine)));
         }
     }
-    if let Some(domain) = name.strip_suffix(".libvirt-qemu") {
+    if let Some(domain) = name.strip_suffix(".libvirt-qemu").or_else(|| name.strip_suffix(".libvirt-lxc")) {
         return Some((Runtime::Libvirt, Cow::Borrowed(domain)));
     }
     if let Some(container) = name.strip_prefix("lxc.payload.") {
         return Some((Runtime::Lxc, Cow::Borrowed(container)));
     }
-    // Only at the top: a directory named lxc further down is anybody's.
-    if above == ["lxc"] {
+    // Only at the top: a directory named lxc further down is anybody's. LXC 3.1 to 3.2 had the second.
+    if above == ["lxc"] || above == ["lxc.payload"] {
         return Some((Runtime::Lxc, Cow::Borrowed(name)));
     }
     if parent == "qemu.slice" {
@@ -237,97 +288,4 @@ fn unescaped(name: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "191904440c3a567c054e56ee1831204c422553732b255ad562f7034e54543554";
-    const OTHER: &str = "b08c811619ab6a28242d275d964c74c9f0ae0aa9159373d8f4441d2832b6906a";
-    const POD: &str = "0b2a3c4d-1111-2222-3333-444455556666";
-
-    fn check(path: &str, expected: Option<(Runtime, &str)>) {
-        let path = path
-            .replace("<ID>", ID)
-            .replace("<OTHER>", OTHER)
-            .replace("<POD>", POD)
-            .replace("<POD_>", &POD.replace('-', "_"));
-        let found = classify(&path).map(|(runtime, id, _)| (runtime, id));
-        let expected = expected.map(|(runtime, id)| (runtime, id.replace("<ID>", ID)));
-        assert_eq!(found, expected, "{path}");
-    }
-
-    #[test]
-    fn every_row_of_the_table() {
-        use Runtime::*;
-        let hex = |runtime| Some((runtime, "<ID>"));
-        for (path, expected) in [
-            ("/system.slice/docker-<ID>.scope", hex(Docker)),
-            ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-<ID>.scope", hex(Docker)),
-            ("/docker/<ID>", hex(Docker)),
-            ("/batch/jobs/<ID>", hex(Docker)),
-            ("/docker/buildkit/<ID>", None),
-            (
-                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<POD_>.slice/cri-containerd-<ID>.scope",
-                hex(Containerd),
-            ),
-            ("/kubepods.slice/kubepods-pod<POD_>.slice/cri-containerd-<ID>.scope", hex(Containerd)),
-            ("/kubepods/besteffort/pod<POD>/<ID>", hex(Containerd)),
-            ("/kubepods/pod0123456789abcdef0123456789abcdef/<ID>", hex(Containerd)),
-            ("/system.slice/containerd.service/kubepods-pod<POD_>.slice:cri-containerd:<ID>", hex(Containerd)),
-            ("/system.slice/nerdctl-<ID>.scope", hex(Containerd)),
-            ("/kubepods.slice/kubepods-pod<POD_>.slice/crio-<ID>.scope/container", hex(Crio)),
-            ("/kubepods.slice/kubepods-pod<POD_>.slice/crio-<ID>", hex(Crio)),
-            ("/kubepods/burstable/pod<POD>/crio-<ID>", hex(Crio)),
-            ("/kubepods.slice/kubepods-pod<POD_>.slice/crio-conmon-<ID>.scope", None),
-            ("/machine.slice/libpod-<ID>.scope/container", hex(Podman)),
-            ("/libpod_parent/libpod-<ID>", hex(Podman)),
-            ("/machine.slice/libpod-conmon-<ID>.scope", None),
-            ("/system.slice/web.service/libpod-payload-<ID>", hex(Podman)),
-            (r"/machine.slice/systemd-nspawn@my\x2dbox.service/payload", Some((Nspawn, "my-box"))),
-            (r"/machine.slice/machine-my\x2dbox.scope", Some((Nspawn, "my-box"))),
-            (r"/machine.slice/machine-qemu\x2d3\x2dweb\x2d1.scope/libvirt/emulator", Some((Libvirt, "3-web-1"))),
-            (r"/machine.slice/machine-lxc\x2d9\x2dbox.scope", Some((Libvirt, "9-box"))),
-            ("/machine/web.libvirt-qemu", Some((Libvirt, "web"))),
-            ("/lxc.payload.box/init.scope", Some((Lxc, "box"))),
-            ("/lxc.monitor.box", None),
-            ("/lxc/box/ns/system.slice/x.service", Some((Lxc, "box"))),
-            ("/lxc/101/ns", Some((Lxc, "101"))),
-            ("/qemu.slice/102.scope", Some((Libvirt, "102"))),
-            ("/ecstasks.slice/ecstasks-abc.slice/docker-<ID>.scope", hex(Docker)),
-            ("/ecs/0a1b2c/<ID>", hex(Docker)),
-            ("/nomad.slice/share.slice/<POD>.web.scope", Some((Nomad, "0b2a3c4d-1111-2222-3333-444455556666.web"))),
-        ] {
-            check(path, expected);
-        }
-    }
-
-    #[test]
-    fn what_is_none_and_what_is_hostile() {
-        use Runtime::*;
-        for (path, expected) in [
-            ("/", None),
-            ("", None),
-            ("/init.scope", None),
-            ("/system.slice/var-lib-docker-<ID>.mount", None),
-            ("/system.slice/dev-sda2.swap", None),
-            ("/system.slice/sshd.service", None),
-            ("/system.slice/docker-XYZ.scope", None),
-            ("/system.slice/docker-<ID>0.scope", None),
-            ("/DOCKER/0123", None),
-            ("/machine.slice/machine-.scope", None),
-            // A tenant's own names below its container stay the container's.
-            ("/docker/<ID>/docker/<OTHER>", Some((Docker, "<ID>"))),
-            ("/docker/<ID>/machine.slice/machine-other.scope", Some((Docker, "<ID>"))),
-            ("/lxc.payload.a/lxc.payload.b", Some((Lxc, "a"))),
-            ("/machine.slice/libpod-<ID>.scope/container/docker-<OTHER>.scope", Some((Podman, "<ID>"))),
-            // Nor does a skipped tree hide anything.
-            ("/docker/buildkit/x/docker-<ID>.scope", None),
-            // Names of other places do not count where they stand elsewhere.
-            ("/system.slice/lxc/box", None),
-            ("/system.slice/machine-a.scope", None),
-            ("/machine.slice/machine-a\\x0a.scope", None),
-            ("/machine.slice/machine-\\x.scope", Some((Nspawn, "\\x"))),
-        ] {
-            check(path, expected);
-        }
-    }
-}
+mod tests;

@@ -5,14 +5,14 @@
 //! not to be believed, and is then refused.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::claims::{Refusal, RefusalReason};
 use crate::mounts::Roots;
+use crate::root_file::{self, Signature};
 use crate::runc::{self, STATE_FILE, State, StateError};
-use crate::runtime::Runtime;
+use crate::runtime::{self, Runtime};
 use crate::watcher::Watch;
 
 /// Under `/run`: the directory, whose containers they are, and whether a directory a name space comes between.
@@ -21,9 +21,6 @@ const PLACES: [(&str, Runtime, bool); 3] = [
     ("containerd/runc", Runtime::Containerd, true),
     ("docker/runtime-runc", Runtime::Docker, true),
 ];
-
-/// What tells that a file is the one that was read: inode, size, and both times in nanoseconds.
-type Signature = (u64, u64, i128, i128);
 
 #[derive(Debug)]
 pub(crate) struct States {
@@ -88,21 +85,14 @@ impl States {
         refusals: &mut HashSet<Refusal>,
     ) -> Option<(Signature, Option<Arc<State>>)> {
         let file = directory.join(STATE_FILE);
-        let Ok(metadata) = std::fs::symlink_metadata(&file) else {
+        let Some(signature) = root_file::signature(&file) else {
             self.pending.push(directory.to_owned());
             return None;
         };
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        let signature = (
-            metadata.ino(),
-            metadata.size(),
-            nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        );
         let state = match known {
             Some((before, state)) if before == signature => state,
             _ => match runc::read(roots, place, directory, runtime, self.owner) {
-                Ok(state) => Some(Arc::new(state)),
+                Ok(state) => Some(Arc::new(State { namespace: namespace(runtime, directory), ..state })),
                 Err(StateError::Read { .. }) => {
                     self.pending.push(directory.to_owned());
                     return None;
@@ -130,6 +120,12 @@ impl States {
         watches.extend(pending.map(|directory| Watch::file(directory, STATE_FILE.into())));
         watches
     }
+}
+
+/// The directory between containerd's state root and a container's own.
+fn namespace(runtime: Runtime, directory: &Path) -> Option<String> {
+    let name = directory.parent()?.file_name()?.to_str()?;
+    (runtime == Runtime::Containerd && runtime::acceptable(name)).then(|| name.to_owned())
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {

@@ -1,15 +1,21 @@
 //! Walking a cgroup hierarchy, cheaply: a directory without children is told by its link count and not
 //! even opened.
 //!
-//! The walk goes down from the root, asks [`crate::runtime::component`] about each directory and does not
-//! look for instances below one. What is claimed there is the instance's own; it is counted, so that an
-//! operator can see that somebody names his cgroups like containers.
+//! The walk goes down from the root, asks [`crate::runtime::component`] about each directory, and the operator's rules about
+//! those that no runtime claims, and does not look for instances below one. What is claimed there is the instance's own; it is
+//! counted, so that an operator can see that somebody names his cgroups like containers.
+//!
+//! Who owns a directory names what is in it. So it is kept how much of a path root has named, and in a tree that is
+//! another's only so many claims are taken: he could make thousands.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::matching::Subject;
+use crate::metadata::{Metadata, Place};
 use crate::mounts::Mount;
 use crate::process;
+use crate::rules::Rules;
 use crate::runtime::{self, Match, Runtime};
 
 /// No deeper than this: a delegated tree may be as deep as its owner likes.
@@ -17,6 +23,9 @@ const DEPTH_MAX: usize = 24;
 /// No more directories than this in one walk below one instance: a tenant with a delegated cgroup could otherwise
 /// make each reading as dear as he likes. A whole systemd in a container has some 60.
 const BELOW_MAX: usize = 128;
+/// No more claims than this in one tree that belongs to another than root, a user's for example. Rootless containers of one user are
+/// tens.
+const FOREIGN_CLAIMS_MAX: usize = 256;
 /// A directory of kernfs has this many links, and one more for each directory in it.
 const LINKS_WITHOUT_CHILDREN: u64 = 2;
 
@@ -35,6 +44,8 @@ pub struct Claim {
     pub inode: u64,
     /// Whether all that is above it belongs to root, so that no tenant can have made it.
     pub root_owned: bool,
+    /// How many components of its path have a root-owned directory above them.
+    pub named_by_root: usize,
     /// Claims below it.
     pub nested: u32,
 }
@@ -46,62 +57,155 @@ pub struct Walk {
     pub claims: Vec<Claim>,
     /// The directories in which an instance could appear: to be watched.
     pub directories: Vec<PathBuf>,
+    /// The trees that are another's and have too many claims.
+    pub crowded: Vec<PathBuf>,
 }
 
-/// Walks a hierarchy. A directory that vanishes meanwhile is passed over. `known` says whether the directory
-/// of an inode is an instance's already (plain runc's can have any name).
-pub fn walk(mount: &Mount, known: &dyn Fn(&Path) -> bool) -> Walk {
-    let mut walk = Walk::default();
+/// What a walk goes by.
+#[derive(Clone, Copy)]
+pub struct Guide<'a> {
+    /// Whether a directory is an instance's already (plain runc's can have any name).
+    pub known: &'a dyn Fn(&Path) -> bool,
+    /// What the operator says of cgroups that no runtime claims.
+    pub rules: &'a Rules,
+}
+
+/// Walks a hierarchy. A directory that vanishes meanwhile is passed over.
+pub fn walk(mount: &Mount, guide: Guide<'_>) -> Walk {
     let root_path = mount.root.to_string_lossy().into_owned();
-    let mut above: Vec<String> = split(&root_path);
-    descend(&mut walk, &mount.point, &mut above, true, known);
-    walk
+    let above: Vec<String> = split(&root_path);
+    let asks_rules = guide.rules.take_unclaimed();
+    let mut walker =
+        Walker { guide, asks_rules, walk: Walk::default(), roots_own: above.len(), above, room: usize::MAX };
+    walker.descend(&mount.point);
+    walker.walk
 }
 
 fn split(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn descend(
-    walk: &mut Walk,
-    directory: &Path,
-    above: &mut Vec<String>,
-    root_owned: bool,
-    known: &dyn Fn(&Path) -> bool,
-) {
-    walk.directories.push(directory.to_owned());
-    if above.len() >= DEPTH_MAX {
-        return;
-    }
-    for (name, path) in children(directory) {
-        let names: Vec<&str> = above.iter().map(String::as_str).collect();
-        let verdict = runtime::component(&names, &name);
-        if verdict == Match::Skip || known(&path) {
-            continue;
+struct Walker<'a> {
+    guide: Guide<'a>,
+    asks_rules: bool,
+    walk: Walk,
+    /// The path so far.
+    above: Vec<String>,
+    /// How many of its directories, from the root on, are root's.
+    roots_own: usize,
+    /// How many claims may still be taken in the tree of whoever owns this.
+    room: usize,
+}
+
+impl Walker<'_> {
+    fn descend(&mut self, directory: &Path) {
+        self.walk.directories.push(directory.to_owned());
+        if self.above.len() >= DEPTH_MAX {
+            return;
         }
-        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
-            continue;
+        for (name, path) in children(directory) {
+            let names: Vec<&str> = self.above.iter().map(String::as_str).collect();
+            let verdict = runtime::component(&names, &name);
+            if verdict == Match::Skip || (self.guide.known)(&path) {
+                continue;
+            }
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let claimed = match verdict {
+                Match::Instance(runtime, id) => Some((runtime, id.into_owned())),
+                _ => self.taken_by_rule(&names, &name),
+            };
+            if let Some((runtime, runtime_id)) = claimed {
+                self.claim(runtime, runtime_id, &name, path, &metadata);
+            } else if may_have_children(metadata.nlink()) {
+                self.descend_into(name, &path, metadata.uid());
+            } else {
+                self.walk.directories.push(path);
+            }
+        }
+    }
+
+    fn is_roots(&self) -> bool {
+        self.roots_own == self.above.len()
+    }
+
+    fn descend_into(&mut self, name: String, path: &Path, owner: u32) {
+        let (roots_own, room) = (self.roots_own, self.room);
+        let was_roots = self.is_roots();
+        if was_roots && owner == 0 {
+            self.roots_own += 1;
+        } else if was_roots {
+            self.room = FOREIGN_CLAIMS_MAX;
+        }
+        self.above.push(name);
+        self.descend(path);
+        self.above.pop();
+        self.roots_own = roots_own;
+        if was_roots {
+            self.room = room;
+        }
+    }
+
+    /// What a cgroup that no runtime claims is, where a rule takes it.
+    fn taken_by_rule(&self, above: &[&str], name: &str) -> Option<(Runtime, String)> {
+        if !self.asks_rules || !runtime::acceptable(name) {
+            return None;
+        }
+        let (runtime, id) = runtime::unclaimed(above, name, self.is_roots());
+        let cgroup = self.path_of(name);
+        let metadata = Metadata { place: Place::of(&cgroup, self.roots_own + 1), ..Metadata::default() };
+        let (uuid, image) = (None, None);
+        let subject =
+            Subject { runtime, runtime_id: &id, uuid, name: Some(&id), image, cgroup: &cgroup, metadata: &metadata };
+        let taken = self.guide.rules.decide(&subject).instance;
+        taken.then_some((runtime, id))
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("/{}/{name}", self.above.join("/")).replace("//", "/")
+    }
+
+    fn claim(
+        &mut self,
+        runtime: Runtime,
+        runtime_id: String,
+        name: &str,
+        directory: PathBuf,
+        metadata: &std::fs::Metadata,
+    ) {
+        let Some(room) = self.room.checked_sub(1) else {
+            let tree = directory.ancestors().nth(self.above.len() - self.roots_own).map(Path::to_owned);
+            if self.walk.crowded.last() != tree.as_ref() {
+                self.walk.crowded.extend(tree);
+            }
+            return;
         };
-        // The instance's own directory may be delegated; what counts is who could make it.
-        let root_owned_here = root_owned && metadata.uid() == 0;
-        if let Match::Instance(runtime, id) = verdict {
-            walk.claims.push(Claim {
-                runtime,
-                runtime_id: id.into_owned(),
-                cgroup_path: format!("/{}/{name}", above.join("/")).replace("//", "/"),
-                inode: metadata.ino(),
-                root_owned,
-                nested: nested_claims(&path, metadata.nlink()),
-                directory: path,
-            });
-        } else if may_have_children(metadata.nlink()) {
-            above.push(name);
-            descend(walk, &path, above, root_owned_here, known);
-            above.pop();
-        } else {
-            walk.directories.push(path);
-        }
+        self.room = room;
+        self.walk.claims.push(Claim {
+            runtime,
+            runtime_id,
+            cgroup_path: self.path_of(name),
+            inode: metadata.ino(),
+            root_owned: self.is_roots(),
+            named_by_root: self.roots_own + 1,
+            nested: nested_claims(&directory, metadata.nlink()),
+            directory,
+        });
     }
+}
+
+/// How many components of the path of a directory below `mount` have a root-owned directory above them.
+pub(crate) fn named_by_root(mount: &Mount, directory: &Path) -> usize {
+    let Ok(below) = directory.strip_prefix(&mount.point) else {
+        return 0;
+    };
+    let mut path = mount.point.clone();
+    let roots = below.iter().take_while(|part| {
+        path.push(part);
+        std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.uid() == 0)
+    });
+    split(&mount.root.to_string_lossy()).len() + roots.count() + 1
 }
 
 /// Link counts below 2 come from file systems that do not count directories (fixtures on btrfs, overlay).

@@ -60,6 +60,8 @@ impl Container {
         config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", script]);
         config["process"]["rlimits"] = serde_json::json!([{"type": "RLIMIT_NOFILE", "hard": 64, "soft": 64}]);
         config["linux"]["cgroupsPath"] = format!("/{}", self.name).into();
+        // What a bundle's author may write, whoever he is.
+        config["annotations"] = serde_json::json!({"owner": "bank", "io.kubernetes.pod.namespace": "bank"});
         config["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 << 20});
         config["linux"]["resources"]["cpu"] = serde_json::json!({"quota": 10_000, "period": 100_000});
         config["linux"]["resources"]["pids"] = serde_json::json!({"limit": 16});
@@ -132,6 +134,7 @@ fn a_reading_agrees_with_the_kernels_files() {
     let found = &watched.found;
     assert_eq!(found.name.runtime, Runtime::Runc);
     assert_eq!(found.cgroup_path, format!("/{}", container.name));
+    assert_eq!((found.metadata.label("owner"), &found.metadata.pod), (Some("bank"), &None));
     let leader = found.leader(&watched.roots).unwrap();
     assert!(leader.is_alive() && !leader.shares_host_network(&watched.roots));
     assert!(!leader.shares_host_mounts(&watched.roots));

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use sonde_collect::GroupSource;
 
-use super::{Config, policy, sandbox};
-use crate::matching::Match;
+use super::{Config, policy, rules, sandbox};
 
 impl Config {
     /// What is in force, defaults filled in, as the file would say it.
@@ -49,18 +48,15 @@ impl Config {
             table([
                 ("file", text(&rule.file)),
                 ("name", text(&rule.name)),
-                ("match", match_table(&rule.matching)),
+                ("match", rules::match_table(&rule.matching)),
                 ("config", table(config).into()),
                 ("secrets", table(secrets).into()),
             ])
             .into()
         });
         root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
-        let owners = self
-            .owners
-            .iter()
-            .map(|rule| table([("account", text(&rule.account)), ("match", match_table(&rule.matching))]).into());
-        root.insert("owner".into(), toml::Value::Array(owners.collect()));
+        root.insert("instance".into(), rules::instances_array(&self.instances));
+        root.insert("owner".into(), rules::owners_array(&self.owners));
         root.to_string()
     }
 }
@@ -75,10 +71,4 @@ pub(super) fn text(value: impl std::fmt::Display) -> toml::Value {
 
 pub(super) fn milliseconds(duration: Duration) -> toml::Value {
     text(format!("{}ms", duration.as_millis()))
-}
-
-fn match_table(matching: &Match) -> toml::Value {
-    let keys =
-        [("name", &matching.name), ("runtime", &matching.runtime), ("id", &matching.id), ("image", &matching.image)];
-    table(keys.into_iter().filter_map(|(key, glob)| Some((key, text(glob.as_ref()?))))).into()
 }

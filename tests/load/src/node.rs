@@ -130,6 +130,7 @@ impl Node {
             created: None,
             annotations: Vec::new(),
             bundle: None,
+            metadata: Default::default(),
             root_owned: true,
             nested_claims: 0,
         };

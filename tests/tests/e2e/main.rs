@@ -8,6 +8,7 @@ mod daemon;
 mod expositions;
 mod harness;
 mod hostile;
+mod kinds;
 mod process_groups;
 mod redis_path;
 mod refusals;

@@ -48,13 +48,13 @@ fn by_pid_file_until_it_ends() {
 
 /// A cgroup of the test's own in every hierarchy that accounts something; removed when dropped, which
 /// must be after its processes have ended.
-struct OwnCgroup {
+pub(super) struct OwnCgroup {
     folders: Vec<PathBuf>,
 }
 
 impl OwnCgroup {
     /// Makes `/name` in v1's hierarchies, and in v2's tree wherever it is mounted.
-    fn make(name: &str) -> Self {
+    pub(super) fn make(name: &str) -> Self {
         let roots = ["cpuacct", "cpu", "memory", "pids", "freezer", "blkio", "unified", "."];
         let roots = roots.map(|root| Path::new("/sys/fs/cgroup").join(root));
         // `cgroup.procs` is in every root of a hierarchy and in no plain folder.
@@ -67,7 +67,7 @@ impl OwnCgroup {
         Self { folders }
     }
 
-    fn take(&self, pid: u32) {
+    pub(super) fn take(&self, pid: u32) {
         for folder in &self.folders {
             fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("root may move processes");
         }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sonde_collect::{Discovery, DiscoveryConfig, NodeId, Roots};
+use sonde_collect::{Discovery, DiscoveryConfig, InstanceRule, NodeId, Roots, Rules};
 
 /// Which layout to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +116,27 @@ impl Tree {
     }
 
     pub(crate) fn discovery(&self) -> Discovery {
+        self.discovery_by(Vec::new())
+    }
+
+    /// A discovery that goes by rules.
+    pub(crate) fn discovery_by(&self, rules: Vec<InstanceRule>) -> Discovery {
         let mut config = DiscoveryConfig::new(NodeId::new("node").unwrap());
         config.state_owner = rustix::process::getuid().as_raw();
+        config.rules = Rules::new(rules);
         Discovery::new(self.roots(), config)
+    }
+
+    /// Gives a cgroup to a user, as systemd does with `user@.service`. False where this process may not.
+    pub(crate) fn delegate(&self, path: &str, uid: u32) -> bool {
+        let give = |mount: &PathBuf| {
+            std::os::unix::fs::chown(mount.join(path.trim_start_matches('/')), Some(uid), None).is_ok()
+        };
+        let given = self.mounts().iter().all(give);
+        if !given {
+            println!("skipped: only root can give a directory away");
+        }
+        given
     }
 }
 
@@ -130,4 +148,14 @@ pub(crate) fn hex(head: &str) -> String {
 /// The file of a v1 hierarchy, or of the cgroup2 tree (`unified`).
 pub(crate) fn file(mount: &str, cgroup: &str, name: &str) -> String {
     Path::new("cgroup").join(mount).join(cgroup.trim_start_matches('/')).join(name).to_str().unwrap().to_owned()
+}
+
+/// Where docker keeps what it knows of a container.
+pub(crate) fn docker_file(id: &str) -> String {
+    format!("var/lib/docker/containers/{id}/config.v2.json")
+}
+
+/// What stands there.
+pub(crate) fn docker_state(id: &str, name: &str, labels: &str) -> String {
+    format!(r#"{{"ID":"{id}","Name":"/{name}","Config":{{"Image":"nginx:1","Labels":{labels}}}}}"#)
 }

@@ -1,0 +1,169 @@
+//! Whose an instance is: the first `[[owner]]` that matches on what no tenant can have chosen; else the operator's.
+//!
+//! The configuration refuses rules that ask for labels or images. Here is what depends on the instance: in a tree that another than root
+//! can shape, nothing counts but where root has put that tree, its user and its slices; and of what the kubelet made, its name does not
+//! count, because pods are named by tenants. An account whose name comes out of the instance is never the operator's own, which
+//! nothing bounds: a namespace may well be called so.
+
+use sonde_collect::template::Field;
+use sonde_collect::{Found, Template};
+
+use crate::config::{Config, OPERATOR, OwnerRule, is_plain_name};
+
+/// An owner, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub account: String,
+    /// Which `[[owner]]` says so, counted from 0; none is the default.
+    pub rule: Option<usize>,
+}
+
+/// Whose an instance is.
+pub fn owner(found: &Found, config: &Config) -> Owner {
+    let decided = config.owners.iter().enumerate().find_map(|(at, rule)| Some((account(rule, found)?, at)));
+    match decided {
+        Some((account, at)) => Owner { account, rule: Some(at) },
+        None => Owner { account: OPERATOR.to_owned(), rule: None },
+    }
+}
+
+/// The account that a rule gives an instance to, if it is for it.
+fn account(rule: &OwnerRule, found: &Found) -> Option<String> {
+    let trusted = rule.trust_labels_of.is_none_or(|runtime| runtime == found.name.runtime);
+    if !trusted || !can_be_asked(rule, found) || !rule.matching.matches(&found.subject()) {
+        return None;
+    }
+    let account = rule.account.fill(&found.subject())?;
+    let is_made = rule.account.fixed().is_none();
+    (is_plain_name(&account) && !(is_made && account == OPERATOR)).then_some(account)
+}
+
+/// Whether all that a rule asks is beyond a tenant of this instance.
+fn can_be_asked(rule: &OwnerRule, found: &Found) -> bool {
+    if found.root_owned {
+        return !(found.metadata.place.kubelets && rule.matching.name.is_some());
+    }
+    let of_place = |field: &Field| matches!(field, Field::User | Field::Slice);
+    let asks = |account: &Template| account.fields().any(of_place);
+    rule.matching.asks_place_alone()
+        && rule.account.fields().all(of_place)
+        && (rule.matching.user.is_some() || rule.matching.slice.is_some() || asks(&rule.account))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sonde_collect::found::{CgroupDirs, Kind};
+    use sonde_collect::identity::Birth;
+    use sonde_collect::metadata::Place;
+    use sonde_collect::{InstanceName, Metadata, Pod, Runtime};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::tests::parse;
+
+    fn found(runtime: Runtime, root_owned: bool, metadata: Metadata) -> Found {
+        let name = InstanceName {
+            uuid: Uuid::nil(),
+            runtime,
+            runtime_id: "id".into(),
+            name: Some("bank".into()),
+            image: Some("bank".into()),
+        };
+        Found {
+            name,
+            birth: Birth { boot_id: String::new(), mark: 0 },
+            cgroup_path: "/x".into(),
+            cgroups: CgroupDirs::default(),
+            kind: Kind::Cgroup,
+            init: None,
+            created: None,
+            annotations: Vec::new(),
+            bundle: None,
+            metadata: Arc::new(metadata),
+            root_owned,
+            nested_claims: 0,
+        }
+    }
+
+    fn of(rules: &str, found: &Found) -> String {
+        owner(found, &parse(rules).unwrap()).account
+    }
+
+    fn rule(account: &str, matching: &str) -> String {
+        format!("[[owner]]\naccount = \"{account}\"\nmatch = {matching}\n")
+    }
+
+    fn pod(namespace: &str) -> Metadata {
+        let pod = Pod { namespace: namespace.into(), name: Some("bank".into()), container: None };
+        let place = Place { kubelets: true, ..Place::default() };
+        Metadata { pod: Some(pod), place, ..Metadata::default() }
+    }
+
+    #[test]
+    fn the_first_that_matches_decides() {
+        let docker = found(Runtime::Docker, true, Metadata::default());
+        let rules = [rule("a", "{ runtime = \"podman\" }"), rule("b", "\"ba*\""), rule("c", "{}")].concat();
+        let config = parse(&rules).unwrap();
+        assert_eq!(owner(&docker, &config), Owner { account: "b".into(), rule: Some(1) });
+        assert_eq!(owner(&docker, &parse("").unwrap()), Owner { account: OPERATOR.into(), rule: None });
+    }
+
+    #[test]
+    fn a_namespace_that_the_kubelet_vouches_for() {
+        let shop = found(Runtime::Containerd, true, pod("shop"));
+        let by_namespace = rule("k8s-{namespace}", "{}");
+        assert_eq!(of(&by_namespace, &shop), "k8s-shop");
+        assert_eq!(of(&by_namespace, &found(Runtime::Docker, true, Metadata::default())), OPERATOR);
+        // A pod's own name is its author's choice, and so would be whatever matched it.
+        assert_eq!(of(&rule("bank", "{ name = \"bank\" }"), &shop), OPERATOR);
+        assert_eq!(
+            of(&rule("bank", "{ name = \"bank\" }"), &found(Runtime::Docker, true, Metadata::default())),
+            "bank"
+        );
+        // No namespace makes its pods the operator's, or an account that is none.
+        let plain = rule("{namespace}", "{}");
+        let next = [plain.clone(), rule("rest", "{}")].concat();
+        assert_eq!(of(&next, &found(Runtime::Containerd, true, pod(OPERATOR))), "rest");
+        assert_eq!(of(&next, &found(Runtime::Containerd, true, pod("a/b"))), "rest");
+        assert_eq!(of(&plain, &shop), "shop");
+    }
+
+    #[test]
+    fn in_a_users_tree_only_where_it_is_counts() {
+        let place =
+            Place { user: Some(1000), slices: vec!["user.slice".into(), "user-1000.slice".into()], kubelets: false };
+        let theirs = found(Runtime::Podman, false, Metadata { place, ..pod("shop") });
+        for (account, matching) in [("acme", "{ user = \"1000\" }"), ("acme", "{ slice = \"user-1000.slice\" }")] {
+            assert_eq!(of(&rule(account, matching), &theirs), "acme", "{matching}");
+        }
+        assert_eq!(of(&rule("user-{user}", "{}"), &theirs), "user-1000");
+        for (account, matching) in [
+            ("acme", "{}"),
+            ("acme", "\"bank\""),
+            ("acme", "{ runtime = \"podman\" }"),
+            ("acme", "{ user = \"1000\", name = \"bank\" }"),
+            ("acme", "{ user = \"1001\" }"),
+            ("acme", "{ cgroup = \"/x\" }"),
+            ("acme", "{ id = \"id\" }"),
+            ("{namespace}", "{ user = \"1000\" }"),
+            ("acme", "{ namespace = \"shop\" }"),
+        ] {
+            assert_eq!(of(&rule(account, matching), &theirs), OPERATOR, "{account} {matching}");
+        }
+    }
+
+    #[test]
+    fn labels_where_the_operator_trusts_them() {
+        let labelled = Metadata { labels: vec![("owner".into(), "acme".into())], ..Metadata::default() };
+        let trusted = format!("{}trust_labels_of = \"docker\"\n", rule("{label:owner}", "{}"));
+        assert_eq!(of(&trusted, &found(Runtime::Docker, true, labelled.clone())), "acme");
+        assert_eq!(of(&trusted, &found(Runtime::Podman, true, labelled.clone())), OPERATOR);
+        assert_eq!(of(&trusted, &found(Runtime::Docker, false, labelled)), OPERATOR, "a user's own docker");
+        let matched = format!("{}trust_labels_of = \"docker\"\n", rule("x", "{ labels = { owner = \"a*\" } }"));
+        let forged = Metadata { labels: vec![("owner".into(), OPERATOR.into())], ..Metadata::default() };
+        assert_eq!(of(&matched, &found(Runtime::Docker, true, forged.clone())), OPERATOR);
+        assert_eq!(owner(&found(Runtime::Docker, true, forged), &parse(&trusted).unwrap()).rule, None);
+    }
+}
