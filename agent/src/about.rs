@@ -4,7 +4,7 @@
 //! below. No labels that a tenant could multiply.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sonde_collect::RefusalReason;
 use sonde_expo::{Kind, Labels, Number, Writer};
@@ -76,6 +76,9 @@ pub struct Now {
     pub sensors: usize,
     /// Reading threads that have ever been stuck.
     pub stuck: u64,
+    /// In force, the operator's or a higher one.
+    pub floor: Duration,
+    pub overloaded: bool,
 }
 
 impl About {
@@ -107,6 +110,18 @@ impl About {
             ("sonde_agent_instances", "Instances alive on the node.", "", now.instances as f64),
             ("sonde_agent_instances_gone", "Instances gone that are still remembered.", "", now.gone as f64),
             ("sonde_agent_sensors", "Sensors placed on instances.", "", now.sensors as f64),
+            (
+                "sonde_agent_reading_floor_seconds",
+                "The least time between two readings for one scraper, as it is in force.",
+                "seconds",
+                now.floor.as_secs_f64(),
+            ),
+            (
+                "sonde_agent_overloaded",
+                "Whether the floor is higher than the operator's, the node being overloaded.",
+                "",
+                f64::from(u8::from(now.overloaded)),
+            ),
         ];
         for (name, help, unit, value) in gauges {
             writer.family(name, Kind::Gauge, help, unit).sample(&none, &[], Number::Float(value));

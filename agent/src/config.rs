@@ -25,7 +25,8 @@ pub use sandbox::Sandbox;
 /// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
 const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
 const LOWEST_FLOOR: Duration = Duration::from_millis(50);
-const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
+/// No floor is higher, the operator's or an overloaded node's.
+pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.

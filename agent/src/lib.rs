@@ -14,6 +14,7 @@ mod keeper;
 mod kernel;
 mod matching;
 mod node;
+mod overload;
 mod placing;
 mod reading_threads;
 mod scrape_config;

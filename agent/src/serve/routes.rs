@@ -187,7 +187,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
     match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
             room.about.read_problems.add(taken.reading.problems.len() as u64);
-            if taken.reading.taken_at.elapsed() > floor + READ_DEADLINE {
+            if taken.reading.taken_at.elapsed() > room.threads.floor(floor) + READ_DEADLINE {
                 room.about.readings_late.add(1);
             }
             if taken.judgement.state == InstanceState::Stopped {
@@ -318,7 +318,14 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
 fn about(room: &Room, asking: &Asking<'_>) -> Answer {
     let (instances, gone) = room.catalogue.count();
     let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
-    let now = Now { instances, gone, sensors, stuck: room.threads.stuck_ever() };
+    let now = Now {
+        instances,
+        gone,
+        sensors,
+        stuck: room.threads.stuck_ever(),
+        floor: room.threads.floor(room.config.borrow().floor),
+        overloaded: room.threads.is_overloaded(),
+    };
     let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
     expose(room, asking, StatusCode::OK, |writer| {
         room.about.write(writer, &now);
