@@ -69,6 +69,7 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawListen {
     address: Option<String>,
+    admin: Option<String>,
     tls: Option<RawTls>,
 }
 
@@ -188,6 +189,8 @@ pub struct OwnerRule {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Where the admin routes are, on loopback; `None` for nowhere but at `listen`.
+    pub admin: Option<SocketAddr>,
     pub tls: Option<Tls>,
     pub node_id: Option<String>,
     pub floor: Duration,
@@ -240,6 +243,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             listen
         }
     };
+    let admin = raw.listen.admin.and_then(|text| admin(&text, faults));
     let tls = raw.listen.tls.map(|tls| Tls {
         certificate: folder.join(tls.certificate),
         key: folder.join(tls.key),
@@ -265,6 +269,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
     let share = sandbox::share("share", raw.share, &Share::DEFAULT, faults);
     Config {
         listen,
+        admin,
         tls,
         node_id: raw.node.id,
         floor,
@@ -278,6 +283,16 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         sensors: raw.sensors.into_iter().filter_map(|sensor| sensor_rule(sensor, folder, faults)).collect(),
         owners: raw.owners.into_iter().filter_map(|owner| owner_rule(owner, faults)).collect(),
     }
+}
+
+fn admin(text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    if address.is_none() {
+        faults.push(format!(
+            "listen.admin is {text:?}: a loopback address and port is allowed, such as \"127.0.0.1:9165\""
+        ));
+    }
+    address
 }
 
 /// Parses `15s`, `500ms`, `2m`.

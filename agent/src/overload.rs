@@ -3,8 +3,8 @@
 //! The readings themselves are the measure: how much of the reading threads' time they take, and how long they keep who asked for them
 //! waiting. On a node whose CPUs are taken, or on which more is asked than it can give, both rise, and the floor is doubled every few seconds
 //! until they fall, to sixteen times the operator's at most; a scraper that comes sooner gets the last reading with its age, as
-//! always. No single instance can do this: one whose files are slow takes at most four readings of a floor, on one thread, and one that is stuck
-//! is not counted at all.
+//! always. No single instance can do this: of a slow reading only the first milliseconds count, one that is stuck not at all, and an instance is
+//! read four times a floor at most.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,8 @@ impl Overload {
 
     /// A reading that was not stuck has ended.
     pub(crate) fn landed(&mut self, asked: Instant, begun: Instant, now: Instant) {
-        self.seen.busy += now.saturating_duration_since(begun);
+        // One that took longer was held up by what it read, and that is its instance's matter.
+        self.seen.busy += now.saturating_duration_since(begun).min(SLOW);
         self.seen.readings += 1;
         self.seen.slow += u32::from(now.saturating_duration_since(asked) >= SLOW);
     }
@@ -173,7 +174,7 @@ mod tests {
         for _ in 0..20 {
             // Three instances whose files are slow, a reading a second each, and one that is well.
             for _ in 0..15 {
-                node.overload.landed(node.now, node.now, node.now + Duration::from_millis(60));
+                node.overload.landed(node.now, node.now, node.now + Duration::from_millis(350));
             }
             assert_eq!(node.window(5, Duration::ZERO, QUICK), (None, FLOOR));
         }
