@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sonde_collect::Found;
@@ -98,11 +98,14 @@ impl Launched {
             telling: Mutex::default(),
             next: AtomicU64::new(0),
             runner_memory_bytes,
+            stopping: AtomicBool::new(false),
             ended,
         });
         let answers = client.clone();
         tokio::spawn(async move {
-            if let Err(error) = converse(&answers, inbox, outbox, tell).await {
+            if let Err(error) = converse(&answers, inbox, outbox, tell).await
+                && !answers.stopping.load(Ordering::Relaxed)
+            {
                 tracing::error!(error = sonde_host::chain(&error), "the broker's channel broke");
             }
             // Nobody waits for an answer that will not come. First it is said, then those who did not hear it are let go: the other
@@ -128,6 +131,8 @@ pub struct Client {
     telling: Mutex<HashMap<DoorsNumber, oneshot::Sender<()>>>,
     next: AtomicU64,
     runner_memory_bytes: u64,
+    /// It has been told to stop: it may close what it has not read.
+    stopping: AtomicBool,
     ended: watch::Receiver<bool>,
 }
 
@@ -233,6 +238,7 @@ impl Client {
 
     /// Has the broker end its children and itself; resolves when it has.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.tell(ToBroker::Stop);
         if tokio::time::timeout(STOPPING, self.ended()).await.is_err() {
             tracing::warn!("the broker does not end; it will when this process has");

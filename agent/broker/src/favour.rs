@@ -2,16 +2,18 @@
 //!
 //! Agent and broker ask for both while they still have the privileges, before their first thread. Memory is locked as it is used
 //! (`MCL_ONFAULT`): pages that have been touched are never taken away again, and of the 30 MB of the program, of the threads' stacks and of
-//! the allocator's reservations nothing is held that nobody needed. Future mappings are locked too, so the limit of locked memory must go first:
-//! where it cannot, nothing is locked, because a mapping over the limit would fail. Without root both are refused, which
-//! is said in one line and stops nothing.
+//! the allocator's reservations nothing is held that nobody needed. Future mappings are locked too, so the limit of locked memory must go first
+//! (`CAP_SYS_RESOURCE`, or the service manager has lifted it): a mapping over it would fail. Where it stays, the agent can keep
+//! `CAP_IPC_LOCK` instead; the broker cannot, whose threads become others. Without root all of it is refused, which is said in one
+//! line each and stops nothing.
 
 use std::io;
 use std::path::Path;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sonde_jail::agent::oom_score_adj;
+use rustix::thread::capabilities;
+use sonde_jail::agent::{CapabilitySet, oom_score_adj};
 
 /// How little the kernel should want to end agent and broker where memory runs out: without the one nothing is answered,
 /// without the other nothing opened. Not -1000, which would spare even one that leaks.
@@ -26,23 +28,32 @@ pub struct Favour {
     pub spared: bool,
 }
 
-/// Asks for all of it, and says what was refused.
-pub(crate) fn ask(who: &str) {
-    if let Err(error) = lock_memory() {
+/// Asks for all of it, and says what was refused. `may_keep` are capabilities that the process may keep for it; returns those that it must.
+pub(crate) fn ask(who: &str, may_keep: CapabilitySet) -> CapabilitySet {
+    let kept = lock_memory(may_keep).unwrap_or_else(|error| {
         tracing::info!(who, %error, "memory is not locked: where the node runs out of it, this process may wait for its own");
-    }
+        CapabilitySet::empty()
+    });
     if let Err(error) = oom_score_adj(OOM_SCORE) {
         let error = sonde_host::chain(&error);
         tracing::info!(who, error, "the kernel does not spare this process where the node runs out of memory");
     }
+    kept
 }
 
-fn lock_memory() -> io::Result<()> {
+fn lock_memory(may_keep: CapabilitySet) -> io::Result<CapabilitySet> {
     let unlimited = Rlimit { current: None, maximum: None };
-    if getrlimit(Resource::Memlock) != unlimited {
-        setrlimit(Resource::Memlock, unlimited)?;
+    let mut kept = CapabilitySet::empty();
+    if getrlimit(Resource::Memlock) != unlimited
+        && let Err(error) = setrlimit(Resource::Memlock, unlimited)
+    {
+        kept = capabilities(None)?.effective & may_keep & CapabilitySet::IPC_LOCK;
+        if kept.is_empty() {
+            return Err(error.into());
+        }
     }
-    Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+    Ok(kept)
 }
 
 /// What the process with that folder in `/proc` has; of one that is gone, nothing.

@@ -29,12 +29,12 @@ const AGENTS: CapabilitySet = CapabilitySet::SYS_PTRACE
 
 /// Asks the kernel for its favour, then gives up all but what the agent needs. To be called once the broker has been started.
 pub fn keep_agents() {
-    favour::ask("agent");
-    keep("agent", AGENTS);
+    let for_memory = favour::ask("agent", CapabilitySet::IPC_LOCK);
+    keep("agent", AGENTS | for_memory);
 }
 
 pub(crate) fn keep_brokers() {
-    favour::ask("broker");
+    favour::ask("broker", CapabilitySet::empty());
     keep("broker", BROKERS);
 }
 

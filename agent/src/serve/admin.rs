@@ -9,7 +9,7 @@ use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,9 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::answer::{self, Answer};
 use super::connections::Connections;
-use super::routes::{self, Room};
+use super::routes::{Room, expose};
+use super::sandbox;
 use super::spare::is_want_of_descriptors;
+use super::tls::TlsFiles;
 use super::{FIRST_BYTE_DEADLINE, HEAD_BYTES, LONGEST_PAUSE, MOST_HEADERS};
+use crate::about::Now;
 use crate::reload::Reloader;
 
 /// Connections at once.
@@ -95,8 +98,8 @@ async fn route(desk: &Desk, request: &Request<Incoming>) -> Answer {
             answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET")
         }
         "/healthz" => health(desk),
-        "/readyz" => routes::readiness(&desk.room),
-        "/metrics" => routes::about(&desk.room, request.headers()),
+        "/readyz" => readiness(&desk.room),
+        "/metrics" => about(&desk.room, request.headers()),
         _ => answer::sentence(StatusCode::NOT_FOUND, "there is no such thing here; instances are at the other address"),
     }
 }
@@ -109,4 +112,35 @@ fn health(desk: &Desk) -> Answer {
             answer::sentence(StatusCode::SERVICE_UNAVAILABLE, &sentence)
         }
     }
+}
+
+/// Whether the first look for instances is done.
+pub(super) fn readiness(room: &Room) -> Answer {
+    if *room.ready.borrow() {
+        answer::sentence(StatusCode::OK, "ready")
+    } else {
+        answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
+    }
+}
+
+/// The agent about itself. It waits for nothing and needs no other thread.
+pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
+    let (instances, gone) = room.catalogue.count();
+    let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
+    let now = Now {
+        instances,
+        gone,
+        sensors,
+        stuck: room.threads.stuck_ever(),
+        floor: room.threads.floor(room.config.borrow().floor),
+        overloaded: room.threads.is_overloaded(),
+        certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
+        silences: room.pulses.silences().collect(),
+    };
+    let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
+    expose(room, headers, StatusCode::OK, |writer| {
+        room.about.write(writer, &now);
+        room.readiness.write(writer, room.spare.is_whole());
+        sandbox::write(writer, &facts, rejected_code);
+    })
 }

@@ -14,14 +14,15 @@ use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::admin;
 use super::answer::{self, Answer};
 use super::exposition;
 use super::json::{InstanceRow, SensorRow};
 use super::query::{Parts, unescape};
-use super::sandbox::{self, UsageRow};
+use super::sandbox::UsageRow;
 use super::spare::Spare;
 use super::tls::TlsFiles;
-use crate::about::{About, Now};
+use crate::about::About;
 use crate::config::Config;
 use crate::floor::Scraper;
 use crate::gate::{Answer as Read, READ_DEADLINE};
@@ -94,9 +95,9 @@ async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Ans
         }
         (["v1", _, "sensors", _, "release"], _) => refused("release is asked for with POST"),
         (_, false) => refused("this route is asked for with GET"),
-        (["metrics"], _) => about(room, asking.headers),
+        (["metrics"], _) => admin::about(room, asking.headers),
         (["healthz"], _) => answer::sentence(StatusCode::OK, "ok"),
-        (["readyz"], _) => readiness(room),
+        (["readyz"], _) => admin::readiness(room),
         (["v1", "instances"], _) => instances(room, &asking).await,
         (["v1", "usage"], _) => usage(room, &asking),
         (["v1", "node" | "gz", "metrics"], _) => node(room, &asking).await,
@@ -139,7 +140,12 @@ fn refused(why: &str) -> Answer {
 }
 
 /// An exposition in the format that the scraper asked for.
-fn expose(room: &Room, headers: &HeaderMap, status: StatusCode, write: impl FnOnce(&mut Writer<'_>)) -> Answer {
+pub(super) fn expose(
+    room: &Room,
+    headers: &HeaderMap,
+    status: StatusCode,
+    write: impl FnOnce(&mut Writer<'_>),
+) -> Answer {
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let negotiated = negotiate(header(ACCEPT));
     let mut body = Vec::with_capacity(EXPOSITION_BYTES);
@@ -320,37 +326,6 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
     room.about.scrapes.add(1);
     room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     answer
-}
-
-/// Whether the first look for instances is done.
-pub(super) fn readiness(room: &Room) -> Answer {
-    if *room.ready.borrow() {
-        answer::sentence(StatusCode::OK, "ready")
-    } else {
-        answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
-    }
-}
-
-/// The agent about itself. It waits for nothing and needs no other thread.
-pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
-    let (instances, gone) = room.catalogue.count();
-    let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
-    let now = Now {
-        instances,
-        gone,
-        sensors,
-        stuck: room.threads.stuck_ever(),
-        floor: room.threads.floor(room.config.borrow().floor),
-        overloaded: room.threads.is_overloaded(),
-        certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
-        silences: room.pulses.silences().collect(),
-    };
-    let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
-    expose(room, headers, StatusCode::OK, |writer| {
-        room.about.write(writer, &now);
-        room.readiness.write(writer, room.spare.is_whole());
-        sandbox::write(writer, &facts, rejected_code);
-    })
 }
 
 async fn refresh(room: &Room) -> Answer {
