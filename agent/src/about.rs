@@ -170,7 +170,7 @@ impl About {
             &[],
             Number::Unsigned(now.certificate_faults),
         );
-        let help = "How long a part of the agent has not answered; it is asked each second.";
+        let help = "How long a part of the agent has not answered; it is asked every few seconds.";
         let mut silences = writer.family("sonde_agent_part_silence_seconds", Kind::Gauge, help, "seconds");
         for (part, silence) in &now.silences {
             silences.sample(&none, &[("part", part)], Number::Float(silence.as_secs_f64()));

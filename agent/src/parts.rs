@@ -2,7 +2,7 @@
 //! answers others.
 //!
 //! The server by way of its accept loop, the keeper between two changes, each scheduling thread with a task of its own, the broker with a
-//! message. What is asked is of no consequence, so that asking each second costs nothing.
+//! message. What is asked is of no consequence.
 
 use std::sync::Arc;
 

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use crate::keeper::stopped;
 use crate::notify::Notify;
 
-/// A part is asked again so long after it has answered.
-const PERIOD: Duration = Duration::from_secs(1);
+/// A part is asked again so long after it has answered: five times until its silence counts, and seldom enough to cost nothing.
+const PERIOD: Duration = Duration::from_secs(3);
 /// A part is silent after this, unless a service manager's watchdog gives less: twice the time in which a busy node lets anything wait.
 const SILENT_AFTER: Duration = Duration::from_secs(15);
 /// Within a watchdog's time so many looks fit.

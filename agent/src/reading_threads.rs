@@ -123,7 +123,7 @@ impl ReadingThreads {
                 );
             }
             Some(Turn::Calm) => {
-                tracing::info!("the node is not overloaded any more: it is read as often as reading.floor allows")
+                tracing::info!("the node is not overloaded any more: it is read as often as reading.floor allows");
             }
             None => {}
         }

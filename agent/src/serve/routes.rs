@@ -207,7 +207,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
                 return with_reason(expose(room, asking.headers, status, write), &taken.judgement);
             }
             expose(room, asking.headers, StatusCode::OK, |writer| {
-                exposition::write_instance(writer, instance, &taken, parts)
+                exposition::write_instance(writer, instance, &taken, parts);
             })
         }
         Read::Gone => {

@@ -93,7 +93,7 @@ fn watchdog_hears_nothing_while_a_part_hangs() {
         eventually("the watchdog's message", SOON, || match next(&manager).as_str() {
             "WATCHDOG=1" => Ok(()),
             other => Err(other.to_owned()),
-        })
+        });
     };
     alive();
     alive();
