@@ -4,7 +4,7 @@
 //! below. No labels that a tenant could multiply.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sonde_collect::RefusalReason;
 use sonde_expo::{Kind, Labels, Number, Writer};
@@ -44,6 +44,7 @@ pub struct About {
     pub read_problems: Counter,
     pub connections: Counter,
     pub connections_refused: Counter,
+    pub descriptors_out: Counter,
     pub config_faults: Counter,
     pub sensor_faults: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
@@ -62,6 +63,7 @@ impl Default for About {
             read_problems: Counter::default(),
             connections: Counter::default(),
             connections_refused: Counter::default(),
+            descriptors_out: Counter::default(),
             config_faults: Counter::default(),
             sensor_faults: Counter::default(),
             refused: Default::default(),
@@ -76,6 +78,13 @@ pub struct Now {
     pub sensors: usize,
     /// Reading threads that have ever been stuck.
     pub stuck: u64,
+    /// In force, the operator's or a higher one.
+    pub floor: Duration,
+    pub overloaded: bool,
+    /// Certificates that were refused while running.
+    pub certificate_faults: u64,
+    /// How long each part of the agent has not answered.
+    pub silences: Vec<(&'static str, Duration)>,
 }
 
 impl About {
@@ -107,6 +116,18 @@ impl About {
             ("sonde_agent_instances", "Instances alive on the node.", "", now.instances as f64),
             ("sonde_agent_instances_gone", "Instances gone that are still remembered.", "", now.gone as f64),
             ("sonde_agent_sensors", "Sensors placed on instances.", "", now.sensors as f64),
+            (
+                "sonde_agent_reading_floor_seconds",
+                "The least time between two readings for one scraper, as it is in force.",
+                "seconds",
+                now.floor.as_secs_f64(),
+            ),
+            (
+                "sonde_agent_overloaded",
+                "Whether the floor is higher than the operator's, the node being overloaded.",
+                "",
+                f64::from(u8::from(now.overloaded)),
+            ),
         ];
         for (name, help, unit, value) in gauges {
             writer.family(name, Kind::Gauge, help, unit).sample(&none, &[], Number::Float(value));
@@ -126,6 +147,11 @@ impl About {
                 "Connections closed at once, being over the limit or failing their handshake.",
                 &self.connections_refused,
             ),
+            (
+                "sonde_agent_descriptors_out_total",
+                "Connections that could not be accepted at first, for want of descriptors.",
+                &self.descriptors_out,
+            ),
             ("sonde_agent_config_faults_total", "Configurations refused while running.", &self.config_faults),
             ("sonde_agent_sensor_faults_total", "Sensors refused, as a file or on an instance.", &self.sensor_faults),
         ];
@@ -138,6 +164,17 @@ impl About {
             &[],
             Number::Unsigned(now.stuck),
         );
+        let help = "Renewed certificates that were refused; those before them stay.";
+        writer.family("sonde_agent_certificate_faults_total", Kind::Counter, help, "").sample(
+            &none,
+            &[],
+            Number::Unsigned(now.certificate_faults),
+        );
+        let help = "How long a part of the agent has not answered; it is asked every few seconds.";
+        let mut silences = writer.family("sonde_agent_part_silence_seconds", Kind::Gauge, help, "seconds");
+        for (part, silence) in &now.silences {
+            silences.sample(&none, &[("part", part)], Number::Float(silence.as_secs_f64()));
+        }
         let seconds = self.scrape_ns.get() as f64 / 1e9;
         writer
             .family(

@@ -23,7 +23,8 @@ pub use sandbox::Sandbox;
 /// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
 const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
 const LOWEST_FLOOR: Duration = Duration::from_millis(50);
-const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
+/// No floor is higher, the operator's or an overloaded node's.
+pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
@@ -68,6 +69,7 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawListen {
     address: Option<String>,
+    admin: Option<String>,
     tls: Option<RawTls>,
 }
 
@@ -137,6 +139,8 @@ pub struct SensorRule {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Where the admin routes are, on loopback; `None` for nowhere but at `listen`.
+    pub admin: Option<SocketAddr>,
     pub tls: Option<Tls>,
     pub node_id: Option<String>,
     pub floor: Duration,
@@ -191,6 +195,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             listen
         }
     };
+    let admin = raw.listen.admin.and_then(|text| admin(&text, faults));
     let tls = raw.listen.tls.map(|tls| Tls {
         certificate: folder.join(tls.certificate),
         key: folder.join(tls.key),
@@ -216,6 +221,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
     let share = sandbox::share("share", raw.share, &Share::DEFAULT, faults);
     Config {
         listen,
+        admin,
         tls,
         node_id: raw.node.id,
         floor,
@@ -230,6 +236,16 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         instances: rules::instances(raw.instances, faults),
         owners: raw.owners.into_iter().filter_map(|owner| rules::owner(owner, faults)).collect(),
     }
+}
+
+fn admin(text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    if address.is_none() {
+        faults.push(format!(
+            "listen.admin is {text:?}: a loopback address and port is allowed, such as \"127.0.0.1:9165\""
+        ));
+    }
+    address
 }
 
 /// Parses `15s`, `500ms`, `2m`.

@@ -3,7 +3,8 @@
 //! The floor holds for each scraper, not for the target: if two Prometheus servers shared a reading that is
 //! half a second old, every `irate()` of one of them would be bent by it. A scraper is a connection that sends
 //! `X-Prometheus-Scrape-Timeout-Seconds`; everybody else counts as one. Whoever opens many connections gains nothing,
-//! because a target is read at most [`BURST`] times within a floor whoever asks.
+//! because a target is read at most [`BURST`] times within a floor whoever asks. An overloaded node has a higher floor
+//! ([`overload`](crate::overload)).
 
 use std::time::{Duration, Instant};
 

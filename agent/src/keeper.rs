@@ -39,6 +39,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// Files kept open for readings, of all instances together.
 const KEPT_FILES: usize = 16_384;
 
+/// What the keeper is asked for.
+pub(crate) enum Order {
+    /// To read everything again, and whether the configuration was taken, or why not.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Whether it is at work.
+    Ping(oneshot::Sender<()>),
+}
+
 /// Where the configuration comes from, and where to listen when it does not say.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
@@ -112,6 +120,7 @@ impl Keeper {
     pub(crate) async fn keep(
         mut self,
         mut refresh: mpsc::Receiver<oneshot::Sender<()>>,
+        mut orders: mpsc::Receiver<Order>,
         mut stop: watch::Receiver<bool>,
     ) {
         // Which files there are is known before the first instance is.
@@ -134,6 +143,7 @@ impl Keeper {
                     }
                 }
                 Some(done) = refresh.recv() => self.refresh(done).await,
+                Some(order) = orders.recv() => self.obey(order).await,
                 _ = beat.tick() => self.beat().await,
             }
             if !self.placing.is_loading() {
@@ -143,16 +153,33 @@ impl Keeper {
         self.placing.write_state();
     }
 
-    async fn beat(&mut self) {
-        self.reload_config().await;
-        if self.placing.look_at_files(&self.parts.config) {
-            self.place_everywhere().await;
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Ping(reply) => reply.send(()).unwrap_or(()),
+            Order::Reload(reply) => {
+                // Read anew, whatever it was before: the answer is of now.
+                let reloaded = self.reload_config(true).await;
+                self.look_at_files().await;
+                reply.send(reloaded).unwrap_or(());
+            }
         }
+    }
+
+    async fn beat(&mut self) {
+        // What is refused is said where it is.
+        let _ = self.reload_config(false).await;
+        self.look_at_files().await;
         self.placing.write_state();
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.placing.state.forget(id);
         }
         self.sweep_state();
+    }
+
+    async fn look_at_files(&mut self) {
+        if self.placing.look_at_files(&self.parts.config) {
+            self.place_everywhere().await;
+        }
     }
 
     /// Removes the state of instances that are neither alive nor remembered: they went while the agent was down. Once the first look is done,
@@ -192,15 +219,16 @@ impl Keeper {
 
     // === configuration ===
 
-    async fn reload_config(&mut self) {
+    /// Takes the configuration over if its text is another, or `anyway`; the error says why it was not taken.
+    async fn reload_config(&mut self, anyway: bool) -> Result<(), String> {
         let read = match self.parts.source.read() {
-            Ok(text) if text == self.config_text => return,
+            Ok(text) if text == self.config_text && !anyway => return Ok(()),
             Ok(text) => {
                 self.config_text = text;
                 self.parts.source.parse(&self.config_text)
             }
             // Said once: no file has a text of one NUL.
-            Err(_) if self.config_text == UNREADABLE => return,
+            Err(_) if self.config_text == UNREADABLE && !anyway => return Ok(()),
             Err(error) => {
                 self.config_text = UNREADABLE.into();
                 Err(error)
@@ -210,12 +238,14 @@ impl Keeper {
             Ok(config) => Arc::new(config),
             Err(error) => {
                 self.parts.about.config_faults.add(1);
-                tracing::error!(error = %crate::chain(&error), "the new configuration was refused; the old one stays");
-                return;
+                let error = crate::chain(&error);
+                tracing::error!(error, "the new configuration was refused; the old one stays");
+                return Err(error);
             }
         };
         let old = std::mem::replace(&mut self.parts.config, config.clone());
-        if (old.listen, &old.tls, &old.node_id) != (config.listen, &config.tls, &config.node_id) {
+        let at_start = |config: &Config| (config.listen, config.admin, config.tls.clone(), config.node_id.clone());
+        if at_start(&old) != at_start(&config) {
             tracing::warn!("listen and node take effect at the next start");
         }
         if old.sandbox != config.sandbox {
@@ -233,6 +263,7 @@ impl Keeper {
             }
         }
         self.place_everywhere().await;
+        Ok(())
     }
 
     async fn place_everywhere(&mut self) {

@@ -7,6 +7,7 @@ mod about;
 mod capacity;
 mod check;
 pub mod config;
+mod cpu_weight;
 mod finder;
 mod floor;
 mod gate;
@@ -15,8 +16,14 @@ mod keeper;
 mod kernel;
 mod node;
 mod owners;
+mod notify;
+mod overload;
+mod parts;
 mod placing;
+mod pulses;
+mod readiness;
 mod reading_threads;
+mod reload;
 mod scrape_config;
 mod sensor_files;
 mod serve;
@@ -42,13 +49,18 @@ use finder::Finder;
 use instance::Catalogue;
 use keeper::{Keeper, Parts};
 use node::NodeGate;
+use notify::Notify;
 use placing::With;
+use pulses::Pulses;
+use readiness::Readiness;
 use reading_threads::ReadingThreads;
 use scrape_config::ScrapeConfig;
-use serve::{Room, TlsError, TlsFiles};
+use serve::admin::{self, Desk};
+use serve::{Room, Spare, TlsError, TlsFiles};
 
 pub use check::instances_here;
 pub use keeper::ConfigSource;
+pub use reload::Reloader;
 
 /// Names and labels that belong to Prometheus or to the node.
 const RESERVED_NAMES: [&str; 1] = ["up"];
@@ -62,6 +74,11 @@ const NODE_ID_FILE: &str = "node-id";
 const CODE_FOLDER: &str = "code";
 /// Findings on their way to the keeper.
 const FINDINGS: usize = 64;
+/// Questions to a part of the agent that wait: one asks at a time, and reloads are few.
+const QUESTIONS: usize = 16;
+/// The service manager is told that the agent is ready so long after the start at the latest: it serves from the beginning, and a first
+/// look that takes longer has sensors to compile.
+const LATEST_READY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +114,7 @@ pub struct Agent {
     broker: Arc<Client>,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
+    reloader: Reloader,
     keeper: JoinHandle<()>,
     server: JoinHandle<()>,
 }
@@ -117,11 +135,14 @@ impl Agent {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let tls = config.tls.clone().map(TlsFiles::load).transpose().map_err(|source| StartError::Tls { source })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
+        let desk_listener = config.admin.map(listen_for_admins).transpose()?;
 
         let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
         let threads = Arc::new(threads);
         let key = launched.key();
-        let settings = capacity::fit(settings(&config), raise_descriptors());
+        let descriptors = raise_descriptors();
+        let settings = capacity::fit(settings(&config), descriptors);
+        let readiness = Readiness::take(&roots, descriptors, launched.pid());
         let broker = launched.connect(settings.runner_memory_bytes).map_err(|source| StartError::Broker { source })?;
         let cache =
             CodeCache::open(&config.state_dir.join(CODE_FOLDER)).map_err(|source| StartError::Code { source })?;
@@ -139,6 +160,12 @@ impl Agent {
         let (refresh, refreshes) = mpsc::channel(FINDINGS);
         let (stop, stopping) = watch::channel(false);
         let (is_ready, ready) = watch::channel(false);
+        let (orders, ordered) = mpsc::channel(QUESTIONS);
+        let (ask, asked) = mpsc::channel(QUESTIONS);
+        let notify = Arc::new(Notify::from_environment());
+        let pulses = Arc::new(Pulses::new(parts::NAMES, notify.watchdog()));
+        let reloader = Reloader { orders: orders.clone(), tls: tls.clone(), notify: notify.clone() };
+        let watched = parts::all(ask, orders, schedule.clone(), broker.clone());
 
         let loader = Arc::new(loader);
         let with = With {
@@ -174,12 +201,31 @@ impl Agent {
             about,
             refresh: refresh.clone(),
             ready: ready.clone(),
+            readiness,
+            spare: Spare::take(descriptors),
+            pulses: pulses.clone(),
+            tls: tls.clone(),
             base_url: format!("{scheme}://{address}"),
         };
-        let keeper = tokio::spawn(keeper.keep(refreshes, stopping.clone()));
-        let server = tokio::spawn(serve::serve(listener, tls, Arc::new(room), stopping));
+        let room = Arc::new(room);
+        let desk = Arc::new(Desk { room: room.clone(), reloader: reloader.clone() });
+        let at_desk = async move {
+            if let Some(listener) = desk_listener {
+                admin::serve(listener, desk).await;
+            }
+        };
+        pulses::start(watched, pulses, notify.clone(), at_desk, stopping.clone())
+            .map_err(|source| StartError::Thread { what: "the admin routes", source })?;
+        let keeper = tokio::spawn(keeper.keep(refreshes, ordered, stopping.clone()));
+        let server = tokio::spawn(serve::serve(listener, tls, room, descriptors, asked, stopping));
         tokio::spawn(first_look(refresh, is_ready));
-        Ok(Self { address, scheme, catalogue, broker, stop, ready, keeper, server })
+        tokio::spawn(tell_ready(notify, ready.clone(), format!("serving at {scheme}://{address}")));
+        Ok(Self { address, scheme, catalogue, broker, stop, ready, reloader, keeper, server })
+    }
+
+    /// What reloads it, for whoever hears a signal.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Where it listens.
@@ -218,6 +264,7 @@ impl Agent {
 
     /// Answers what is being asked, keeps the sensors' state, and ends.
     pub async fn stop(self) {
+        self.reloader.notify.stopping();
         let _ = self.stop.send(true);
         for (part, ended) in [("serving", self.server.await), ("the keeper", self.keeper.await)] {
             if let Err(error) = ended {
@@ -241,6 +288,25 @@ async fn listen(config: &Config, source: &ConfigSource) -> Result<TcpListener, S
         }
         bound => bound.map_err(|source| StartError::Listen { address, source }),
     }
+}
+
+/// Binds the admin routes' own socket, for a runtime that is not there yet.
+fn listen_for_admins(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        tracing::info!(url = format!("http://{}", listener.local_addr()?), "the admin routes are served");
+        Ok(listener)
+    });
+    bound.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Tells the service manager that the agent is ready.
+async fn tell_ready(notify: Arc<Notify>, mut ready: watch::Receiver<bool>, status: String) {
+    let looked = tokio::time::timeout(LATEST_READY, ready.wait_for(|ready| *ready)).await;
+    if looked.is_err() {
+        tracing::warn!("the first look for instances and sensors is not done yet; it is served meanwhile");
+    }
+    notify.ready(&status);
 }
 
 /// Ready means: the keeper has looked at everything once.

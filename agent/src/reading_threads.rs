@@ -3,13 +3,16 @@
 //! Kernel files can block (a busy lock, a stuck file system below one of them), so reading never happens on the
 //! threads that serve. Two, because parallel readers only fight over the kernel's locks. One that is stuck is replaced, so that it
 //! does not stop the rest, up to a bound: a stuck thread cannot be ended, and a node on which ten are stuck has no eleventh to lose.
-//! Whoever waited for a reading in vain has the threads looked at ([`ReadingThreads::relieve`]); nothing polls.
+//! Whoever waited for a reading in vain has the threads looked at ([`ReadingThreads::relieve`]); nothing polls. What the readings cost
+//! decides whether the floor is raised ([`Overload`]).
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::overload::{Overload, Turn};
 
 /// Threads that read, stuck ones not counted.
 const THREADS: usize = 2;
@@ -28,26 +31,27 @@ pub struct ReadingThreads {
     crew: Arc<Crew>,
 }
 
-#[derive(Default)]
 struct Crew {
     state: Mutex<State>,
     work: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
+    /// With the moment at which each was asked for.
+    queue: VecDeque<(Instant, Job)>,
     busy: Vec<Busy>,
     /// Threads that are not stuck, at work or waiting for it.
     able: usize,
     started: u64,
     stuck_ever: u64,
+    overload: Overload,
     ended: bool,
 }
 
 /// A thread at work.
 struct Busy {
     thread: u64,
+    asked: Instant,
     since: Instant,
     stuck: bool,
 }
@@ -61,7 +65,7 @@ impl Crew {
 impl ReadingThreads {
     /// Starts the threads. They end when this is dropped.
     pub fn start() -> io::Result<Self> {
-        let threads = Self { crew: Arc::default() };
+        let threads = Self { crew: Arc::new(Crew { state: Mutex::new(State::new()), work: Condvar::new() }) };
         for _ in 0..THREADS {
             start_thread(&threads.crew, &mut threads.crew.lock())?;
         }
@@ -72,10 +76,11 @@ impl ReadingThreads {
     pub fn run(&self, job: Job) {
         let mut state = self.crew.lock();
         if state.queue.len() < QUEUE {
-            state.queue.push_back(job);
+            state.queue.push_back((Instant::now(), job));
             drop(state);
             self.crew.work.notify_one();
         } else {
+            state.overload.dropped();
             drop(state);
             drop(job);
             self.relieve();
@@ -105,6 +110,30 @@ impl ReadingThreads {
         }
     }
 
+    /// The floor in force where the operator has set `floor`: higher while the node is overloaded.
+    pub(crate) fn floor(&self, floor: Duration) -> Duration {
+        let mut state = self.crew.lock();
+        let turn = state.overload.look(THREADS, Instant::now());
+        let in_force = state.overload.floor(floor);
+        drop(state);
+        match turn {
+            Some(Turn::Raised) => {
+                tracing::warn!(
+                    "this node is overloaded: it is read seldomer than reading.floor allows, until readings are quick again"
+                );
+            }
+            Some(Turn::Calm) => {
+                tracing::info!("the node is not overloaded any more: it is read as often as reading.floor allows");
+            }
+            None => {}
+        }
+        in_force
+    }
+
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.crew.lock().overload.is_overloaded()
+    }
+
     /// Readings found stuck since the start. A counter for the agent's own metrics.
     pub fn stuck_ever(&self) -> u64 {
         self.crew.lock().stuck_ever
@@ -123,6 +152,11 @@ impl Drop for ReadingThreads {
 }
 
 impl State {
+    fn new() -> Self {
+        let overload = Overload::new(Instant::now());
+        Self { queue: VecDeque::new(), busy: Vec::new(), able: 0, started: 0, stuck_ever: 0, overload, ended: false }
+    }
+
     fn stuck(&self) -> usize {
         self.busy.iter().filter(|busy| busy.stuck).count()
     }
@@ -130,7 +164,9 @@ impl State {
     /// Takes a thread off the busy ones; false where another has taken its place for good.
     fn done(&mut self, thread: u64) -> bool {
         let at = self.busy.iter().position(|busy| busy.thread == thread).expect("it was put there before its job");
-        if !self.busy.swap_remove(at).stuck {
+        let busy = self.busy.swap_remove(at);
+        if !busy.stuck {
+            self.overload.landed(busy.asked, busy.since, Instant::now());
             return true;
         }
         let needed = self.able < THREADS;
@@ -151,11 +187,11 @@ fn start_thread(crew: &Arc<Crew>, state: &mut State) -> io::Result<()> {
 fn work(crew: &Crew, me: u64) {
     let mut state = crew.lock();
     while !state.ended {
-        let Some(job) = state.queue.pop_front() else {
+        let Some((asked, job)) = state.queue.pop_front() else {
             state = crew.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
-        state.busy.push(Busy { thread: me, since: Instant::now(), stuck: false });
+        state.busy.push(Busy { thread: me, asked, since: Instant::now(), stuck: false });
         drop(state);
         // One instance's reading that panics is that instance's loss; the thread goes on.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
@@ -219,6 +255,25 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(threads.crew.lock().able, THREADS);
+    }
+
+    #[test]
+    fn readings_that_found_no_place_raise_the_floor() {
+        let threads = ReadingThreads::start().unwrap();
+        let floor = Duration::from_secs(1);
+        assert_eq!((threads.floor(floor), threads.is_overloaded()), (floor, false));
+        let held: Vec<_> = (0..THREADS).map(|_| stuck(&threads)).collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while threads.crew.lock().busy.len() < THREADS {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        for _ in 0..=QUEUE {
+            threads.run(Box::new(|| ()));
+        }
+        threads.crew.lock().overload.end_window();
+        assert_eq!((threads.floor(floor), threads.is_overloaded()), (floor * 2, true));
+        drop(held);
     }
 
     #[test]

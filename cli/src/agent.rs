@@ -47,7 +47,7 @@ impl AgentArgs {
         self.logging.start();
         let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN, any_port: false };
         let launched = launch(&source, &self.logging)?;
-        run_until_signal(async {
+        run_until_signal(Hangup::Reloads, async {
             let agent = start(source, launched).await?;
             tracing::info!(url = agent.url(), "the agent listens");
             Ok(agent)
@@ -77,25 +77,45 @@ pub async fn start(source: ConfigSource, launched: Launched) -> Result<Agent, Fa
     })
 }
 
+/// What SIGHUP means: to a daemon, to reload; to what runs in a terminal, that the terminal is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    Reloads,
+    Ends,
+}
+
 /// Runs what `starting` starts until SIGINT or SIGTERM, then stops it cleanly. A second signal ends the process at once.
-pub fn run_until_signal(starting: impl Future<Output = Result<Agent, Failure>>) -> Result<(), Failure> {
+pub fn run_until_signal(hangup: Hangup, starting: impl Future<Output = Result<Agent, Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serve").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
-        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        let signals =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hung_up)) = signals else {
             return Err(Failure::failed("signals cannot be caught"));
         };
         let mut agent = tokio::select! {
             started = starting => started?,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
+            _ = hung_up.recv(), if hangup == Hangup::Ends => return Ok(()),
         };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            part = agent.failed() => {
-                return Err(Failure::failed(format!("{part} has ended by itself, and nothing goes on without it; start it all again")));
+        let reloader = agent.reloader();
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                // Not waited for: a reload that is stuck must not keep the agent from ending. What is refused is said where it is.
+                _ = hung_up.recv() => match hangup {
+                    Hangup::Reloads => drop(tokio::spawn({
+                        let reloader = reloader.clone();
+                        async move { reloader.reload().await }
+                    })),
+                    Hangup::Ends => break,
+                },
+                part = agent.failed() => {
+                    return Err(Failure::failed(format!("{part} has ended by itself, and nothing goes on without it; start it all again")));
+                }
             }
         }
         tracing::info!("stopping; a second signal ends it at once");

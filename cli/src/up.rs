@@ -8,7 +8,7 @@ use clap::Args;
 use sonde_agent::config::Config;
 use sonde_agent::{ConfigSource, chain};
 
-use crate::agent::{launch, run_until_signal, start};
+use crate::agent::{Hangup, launch, run_until_signal, start};
 use crate::failure::{Failure, print};
 use crate::logging::Logging;
 
@@ -52,7 +52,7 @@ impl Up {
         };
         self.refuse_what_others_could_reach(&source)?;
         let launched = launch(&source, &self.logging)?;
-        run_until_signal(async {
+        run_until_signal(Hangup::Ends, async {
             let mut agent = start(source, launched).await?;
             agent.ready().await;
             agent.write_scrape_config(folder).map_err(|error| {

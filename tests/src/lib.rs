@@ -6,6 +6,7 @@
 //! tests hold it to its outward contract (docs/ARCHITECTURE.md) through HTTP, files and its command.
 
 mod container;
+mod daemon;
 mod exposition;
 mod footprint;
 mod http;
@@ -16,6 +17,7 @@ mod sonde;
 mod wait;
 
 pub use container::{Container, ContainerBuilder, Rootfs, read_cpu_usage_ns, unique_name};
+pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
 pub use http::{Request, Response, StaticServer, get};

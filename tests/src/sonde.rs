@@ -224,6 +224,11 @@ impl Sonde {
         self.ended();
     }
 
+    /// As a terminal does that is closed.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
     /// Waits until it has ended, and returns the code that it exited with by itself.
     #[track_caller]
     pub fn ended(&mut self) -> Option<i32> {

@@ -32,7 +32,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 13] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -43,6 +43,8 @@ const NEEDS: [Need; 11] = [
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },
     Need { program: "openssl", package: "openssl", wanted: &[For::Test] },
     Need { program: "curl", package: "curl", wanted: &[For::Test] },
+    Need { program: "systemd-analyze", package: "systemd", wanted: &[For::Test] },
+    Need { program: "prlimit", package: "util-linux", wanted: &[For::Test] },
     Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
 ];
 

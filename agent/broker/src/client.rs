@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sonde_collect::Found;
@@ -60,6 +60,10 @@ pub fn launch(program: &Path, arguments: &[OsString]) -> Result<Launched, Client
         .arg0(NAME)
         .arg("broker")
         .args(arguments)
+        // The agent alone speaks to the service manager.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_PID")
+        .env_remove("WATCHDOG_USEC")
         .stdin(OwnedFd::from(of_child))
         .stdout(Stdio::null())
         .process_group(0);
@@ -94,11 +98,14 @@ impl Launched {
             telling: Mutex::default(),
             next: AtomicU64::new(0),
             runner_memory_bytes,
+            stopping: AtomicBool::new(false),
             ended,
         });
         let answers = client.clone();
         tokio::spawn(async move {
-            if let Err(error) = converse(&answers, inbox, outbox, tell).await {
+            if let Err(error) = converse(&answers, inbox, outbox, tell).await
+                && !answers.stopping.load(Ordering::Relaxed)
+            {
                 tracing::error!(error = sonde_host::chain(&error), "the broker's channel broke");
             }
             // Nobody waits for an answer that will not come. First it is said, then those who did not hear it are let go: the other
@@ -124,6 +131,8 @@ pub struct Client {
     telling: Mutex<HashMap<DoorsNumber, oneshot::Sender<()>>>,
     next: AtomicU64,
     runner_memory_bytes: u64,
+    /// It has been told to stop: it may close what it has not read.
+    stopping: AtomicBool,
     ended: watch::Receiver<bool>,
 }
 
@@ -201,20 +210,35 @@ impl Client {
         if !grant.opens_anything() {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (told, known) = oneshot::channel();
-        self.telling().insert(number, told);
-        self.tell(ToBroker::Doors { number, doors: Box::new(Doors::of(instance, grant, secrets)) });
-        if *self.ended.borrow() {
-            self.telling().clear();
-        }
+        let doors = Box::new(Doors::of(instance, grant, secrets));
+        let (number, known) = self.tell_and_hear(|number| ToBroker::Doors { number, doors });
         // Known; or there is no broker any more, or one that does not get to it, and then runs are refused what they ask for.
         let _ = tokio::time::timeout(STOPPING, known).await;
         Some(OpenDoors { client: self.clone(), number })
     }
 
+    /// Resolves to true when the broker has said that it is at work, to false when it has ended.
+    pub async fn ping(&self) -> bool {
+        let (_, answered) = self.tell_and_hear(|number| ToBroker::Ping { number });
+        let _ = answered.await;
+        !*self.ended.borrow()
+    }
+
+    /// Tells what is answered by its number; the receiver is closed when it was, or when there is no broker any more.
+    fn tell_and_hear(&self, message: impl FnOnce(u64) -> ToBroker) -> (DoorsNumber, oneshot::Receiver<()>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (told, known) = oneshot::channel();
+        self.telling().insert(number, told);
+        self.tell(message(number));
+        if *self.ended.borrow() {
+            self.telling().clear();
+        }
+        (number, known)
+    }
+
     /// Has the broker end its children and itself; resolves when it has.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.tell(ToBroker::Stop);
         if tokio::time::timeout(STOPPING, self.ended()).await.is_err() {
             tracing::warn!("the broker does not end; it will when this process has");

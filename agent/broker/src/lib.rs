@@ -8,6 +8,7 @@
 
 mod client;
 mod doors;
+pub mod favour;
 mod opening;
 mod privileges;
 mod process;

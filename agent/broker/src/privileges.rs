@@ -4,7 +4,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::capabilities;
-use sonde_jail::agent::{CapabilitySet, keep_only, oom_score_adj};
+use sonde_jail::agent::{CapabilitySet, keep_only};
+
+use crate::favour;
 
 /// The broker's: entering namespaces and making empty ones (`SYS_ADMIN`), becoming an instance or nobody (`SETUID`, `SETGID`, `SETPCAP`),
 /// looking at any process (`SYS_PTRACE`) and through any directory (`DAC_READ_SEARCH`, and `DAC_OVERRIDE`, which it hands on to a thread that
@@ -25,18 +27,14 @@ const AGENTS: CapabilitySet = CapabilitySet::SYS_PTRACE
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::NET_BIND_SERVICE);
 
-/// How little the kernel should want to end the broker where memory runs out: without it nothing is opened.
-const OOM_SCORE: i16 = -900;
-
-/// Gives up all but what the agent needs. To be called once the broker has been started.
+/// Asks the kernel for its favour, then gives up all but what the agent needs. To be called once the broker has been started.
 pub fn keep_agents() {
-    keep("agent", AGENTS);
+    let for_memory = favour::ask("agent", CapabilitySet::IPC_LOCK);
+    keep("agent", AGENTS | for_memory);
 }
 
 pub(crate) fn keep_brokers() {
-    if let Err(error) = oom_score_adj(OOM_SCORE) {
-        tracing::debug!(error = sonde_host::chain(&error), "the broker is not spared where memory runs out");
-    }
+    favour::ask("broker", CapabilitySet::empty());
     keep("broker", BROKERS);
 }
 

@@ -139,6 +139,7 @@ impl Broker {
                 self.doors(|keeper| keeper.set(number, *doors));
                 self.outbox.push(&FromBroker::Told { number }, None);
             }
+            ToBroker::Ping { number } => self.outbox.push(&FromBroker::Told { number }, None),
             ToBroker::Close { number } => self.doors(|keeper| keeper.close(number)),
             ToBroker::StartRunner { request, class, places, memory_bytes } => {
                 self.start(request, Role::Runner { class, places, memory_bytes });

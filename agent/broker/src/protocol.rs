@@ -88,6 +88,10 @@ pub(crate) enum ToBroker {
     Kill {
         number: RunnerNumber,
     },
+    /// Answered by [`FromBroker::Told`]: whether it is at work.
+    Ping {
+        number: DoorsNumber,
+    },
     /// The agent stops: children are ended, and then the broker ends.
     Stop,
 }

@@ -40,8 +40,10 @@ const COMPILER_DESCRIPTORS: u64 = 16;
 const RUNNER_WEIGHT: u64 = 40;
 const COMPILER_WEIGHT: u64 = 10;
 
-/// How readily the kernel should end a child where the node's memory runs out. Left alone it would have the broker's, which is spared.
-const OOM_SCORE: &str = "500";
+/// How readily the kernel should end a child where the node's memory runs out: a compilation, which can be begun again, before runs. Left
+/// alone they would have the broker's, which is spared.
+const RUNNER_OOM_SCORE: &str = "500";
+const COMPILER_OOM_SCORE: &str = "800";
 
 /// What a child is to be.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +107,11 @@ impl Spawner {
         let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
         if let Some(pid) = child.id() {
             // If it has ended already, that is seen to where it is waited for.
-            let _ = std::fs::write(Path::new("/proc").join(pid.to_string()).join("oom_score_adj"), OOM_SCORE);
+            let score = match role {
+                Role::Runner { .. } => RUNNER_OOM_SCORE,
+                Role::Compiler => COMPILER_OOM_SCORE,
+            };
+            let _ = std::fs::write(Path::new("/proc").join(pid.to_string()).join("oom_score_adj"), score);
         }
         Ok(Spawned { child, user, cgroup, to_agent: to_agent.into(), to_broker })
     }

@@ -13,6 +13,9 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut root = toml::Table::new();
         let mut listen = table([("address", text(self.listen))]);
+        if let Some(admin) = self.admin {
+            listen.insert("admin".into(), text(admin));
+        }
         if let Some(tls) = &self.tls {
             let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
             listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());

@@ -17,7 +17,7 @@ use crate::reading_threads::ReadingThreads;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
     pub(crate) scraper: Scraper,
-    /// The operator's floor.
+    /// The operator's floor; an overloaded node has a higher one.
     pub(crate) floor: Duration,
     /// Longest wait; never over [`READ_DEADLINE`].
     pub(crate) wait: Duration,
@@ -83,9 +83,10 @@ impl<T: Clone + Send + 'static> Flights<T> {
         threads: &ReadingThreads,
         take: impl FnOnce(Option<T>) -> T + Send + 'static,
     ) -> Option<T> {
+        let floor = threads.floor(ask.floor);
         let (mut flight, landing) = {
             let mut inner = lock(&self.inner);
-            let fresh = inner.floor.admits(ask.scraper, ask.floor, Instant::now());
+            let fresh = inner.floor.admits(ask.scraper, floor, Instant::now());
             match (&inner.flight, &inner.last) {
                 (Some(flight), _) => (flight.clone(), None),
                 (None, Some(last)) if !fresh => return Some(last.clone()),

@@ -1,8 +1,10 @@
 //! The agent's HTTP side: the accept loop, connections, and a clean end.
 //!
 //! It holds none of the broker's privileges and trusts nothing of a request. Connections are bounded in number and in the time that
-//! they may take to say what they want. When the agent stops, what is being answered is answered, within a deadline.
+//! they may take to say what they want. Where descriptors are out, spare ones are used, and then the quietest connections'. When the agent stops,
+//! what is being answered is answered, within a deadline.
 
+pub(crate) mod admin;
 mod answer;
 mod connections;
 mod explain;
@@ -11,6 +13,7 @@ mod json;
 mod query;
 mod routes;
 mod sandbox;
+mod spare;
 mod tls;
 
 use std::convert::Infallible;
@@ -24,13 +27,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use connections::Connections;
+use spare::is_want_of_descriptors;
 
 use crate::keeper::stopped;
 
 pub use routes::Room;
+pub use spare::Spare;
 pub use tls::{TlsError, TlsFiles};
 
 /// From the end of a request to the end of the next head: longer than a Prometheus lets a connection idle.
@@ -50,29 +55,50 @@ const STREAMS: u32 = 16;
 const SEND_BYTES: usize = 64 << 10;
 /// A silent peer is asked this often whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Accept errors are met with a pause that doubles to this: when descriptors are out, spinning would make it worse.
+/// Accept errors are met with a pause that doubles to this: spinning would make it worse.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// Spare descriptors that were given are taken back this long after.
+const TAKE_BACK: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` becomes true, then drains.
-pub async fn serve(listener: TcpListener, tls: Option<TlsFiles>, room: Arc<Room>, mut stop: watch::Receiver<bool>) {
-    let connections = Arc::new(Connections::default());
+/// Asks the server whether it is at work; it answers as it answers a request.
+pub type Ask = oneshot::Sender<()>;
+
+/// Serves until `stop` becomes true, then drains. `descriptors` is how many the process may have.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsFiles>,
+    room: Arc<Room>,
+    descriptors: u64,
+    mut asked: mpsc::Receiver<Ask>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connections = Arc::new(Connections::fitting(descriptors));
     let graceful = GracefulShutdown::new();
-    let mut pause = Duration::from_millis(1);
+    let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => accepted,
+            Some(asked) = asked.recv() => {
+                tokio::spawn(async move { asked.send(()) });
+                continue;
+            }
+            () = tokio::time::sleep(TAKE_BACK), if !room.spare.is_whole() => {
+                if room.spare.take_back() {
+                    tracing::info!("there are descriptors again");
+                }
+                continue;
+            }
         };
         let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = make_room(&room, &connections, &error, pause).await;
                 continue;
             }
         };
-        pause = Duration::from_millis(1);
+        pause = SHORTEST_PAUSE;
         room.about.connections.add(1);
         let _ = stream.set_nodelay(true);
         let mut place = connections.admit(&room.about);
@@ -90,6 +116,24 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsFiles>, room: Arc<Room>
     if drained.is_err() {
         tracing::warn!("requests in flight were cut off after {DRAIN_DEADLINE:?}");
     }
+}
+
+/// After a connection that could not be accepted: descriptors for the next attempt, or else a pause; returns the next one.
+async fn make_room(room: &Room, connections: &Connections, error: &io::Error, pause: Duration) -> Duration {
+    if is_want_of_descriptors(error) {
+        room.about.descriptors_out.add(1);
+        if room.spare.is_whole() {
+            tracing::warn!(%error, "descriptors are out; spare ones are used");
+        }
+        if room.spare.give() {
+            return SHORTEST_PAUSE;
+        }
+        connections.put_out_quietest(&room.about);
+    } else {
+        tracing::warn!(%error, "a connection could not be accepted");
+    }
+    tokio::time::sleep(pause).await;
+    (pause * 2).min(LONGEST_PAUSE)
 }
 
 /// Who is at the other end of a connection.

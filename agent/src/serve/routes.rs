@@ -14,17 +14,22 @@ use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::admin;
 use super::answer::{self, Answer};
 use super::exposition;
 use super::json::{InstanceRow, SensorRow};
 use super::query::{Parts, unescape};
-use super::sandbox::{self, UsageRow};
-use crate::about::{About, Now};
+use super::sandbox::UsageRow;
+use super::spare::Spare;
+use super::tls::TlsFiles;
+use crate::about::About;
 use crate::config::Config;
 use crate::floor::Scraper;
 use crate::gate::{Answer as Read, READ_DEADLINE};
 use crate::instance::{Catalogue, Instance, Lookup};
 use crate::node::NodeGate;
+use crate::pulses::Pulses;
+use crate::readiness::Readiness;
 use crate::reading_threads::ReadingThreads;
 
 /// The header by which a scraper says how long it waits, in seconds.
@@ -55,6 +60,10 @@ pub struct Room {
     pub refresh: mpsc::Sender<oneshot::Sender<()>>,
     /// True once the first look for instances is done.
     pub ready: watch::Receiver<bool>,
+    pub readiness: Readiness,
+    pub spare: Spare,
+    pub pulses: Arc<Pulses>,
+    pub tls: Option<TlsFiles>,
     /// `http://ADDRESS`, for the URLs in answers to those who did not say how they came here.
     pub base_url: String,
 }
@@ -86,12 +95,9 @@ async fn route(room: &Room, connection: u64, request: &Request<Incoming>) -> Ans
         }
         (["v1", _, "sensors", _, "release"], _) => refused("release is asked for with POST"),
         (_, false) => refused("this route is asked for with GET"),
-        (["metrics"], _) => about(room, &asking),
+        (["metrics"], _) => admin::about(room, asking.headers),
         (["healthz"], _) => answer::sentence(StatusCode::OK, "ok"),
-        (["readyz"], _) if *room.ready.borrow() => answer::sentence(StatusCode::OK, "ready"),
-        (["readyz"], _) => {
-            answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
-        }
+        (["readyz"], _) => admin::readiness(room),
         (["v1", "instances"], _) => instances(room, &asking).await,
         (["v1", "usage"], _) => usage(room, &asking),
         (["v1", "node" | "gz", "metrics"], _) => node(room, &asking).await,
@@ -134,8 +140,13 @@ fn refused(why: &str) -> Answer {
 }
 
 /// An exposition in the format that the scraper asked for.
-fn expose(room: &Room, asking: &Asking<'_>, status: StatusCode, write: impl FnOnce(&mut Writer<'_>)) -> Answer {
-    let header = |name| asking.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+pub(super) fn expose(
+    room: &Room,
+    headers: &HeaderMap,
+    status: StatusCode,
+    write: impl FnOnce(&mut Writer<'_>),
+) -> Answer {
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let negotiated = negotiate(header(ACCEPT));
     let mut body = Vec::with_capacity(EXPOSITION_BYTES);
     let mut writer = Writer::new(negotiated, &mut body);
@@ -155,7 +166,7 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
                 return misdirected;
             }
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            let answer = expose(room, asking, status, |writer| exposition::write_gone(writer, &gone));
+            let answer = expose(room, asking.headers, status, |writer| exposition::write_gone(writer, &gone));
             with_reason(answer, &gone.judgement)
         }
         Lookup::Live(instance) => {
@@ -187,21 +198,23 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
     match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
             room.about.read_problems.add(taken.reading.problems.len() as u64);
-            if taken.reading.taken_at.elapsed() > floor + READ_DEADLINE {
+            if taken.reading.taken_at.elapsed() > room.threads.floor(floor) + READ_DEADLINE {
                 room.about.readings_late.add(1);
             }
             if taken.judgement.state == InstanceState::Stopped {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let write = |writer: &mut Writer<'_>| exposition::write_state(writer, &instance.base, &taken.judgement);
-                return with_reason(expose(room, asking, status, write), &taken.judgement);
+                return with_reason(expose(room, asking.headers, status, write), &taken.judgement);
             }
-            expose(room, asking, StatusCode::OK, |writer| exposition::write_instance(writer, instance, &taken, parts))
+            expose(room, asking.headers, StatusCode::OK, |writer| {
+                exposition::write_instance(writer, instance, &taken, parts);
+            })
         }
         Read::Gone => {
             let judgement = Judgement::gone(sonde_collect::Reason::Removed);
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let write = |writer: &mut Writer<'_>| exposition::write_state(writer, &instance.base, &judgement);
-            with_reason(expose(room, asking, status, write), &judgement)
+            with_reason(expose(room, asking.headers, status, write), &judgement)
         }
         Read::NotInTime => {
             room.about.readings_late.add(1);
@@ -309,21 +322,10 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
     let Some(taken) = room.node.read(asking.scraper, floor, asking.wait, &room.threads).await else {
         return answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time");
     };
-    let answer = expose(room, asking, StatusCode::OK, |writer| exposition::write_node(writer, &taken));
+    let answer = expose(room, asking.headers, StatusCode::OK, |writer| exposition::write_node(writer, &taken));
     room.about.scrapes.add(1);
     room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     answer
-}
-
-fn about(room: &Room, asking: &Asking<'_>) -> Answer {
-    let (instances, gone) = room.catalogue.count();
-    let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
-    let now = Now { instances, gone, sensors, stuck: room.threads.stuck_ever() };
-    let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
-    expose(room, asking, StatusCode::OK, |writer| {
-        room.about.write(writer, &now);
-        sandbox::write(writer, &facts, rejected_code);
-    })
 }
 
 async fn refresh(room: &Room) -> Answer {

@@ -2,12 +2,13 @@
 //!
 //! The role is a URI in the certificate's subject alternative names, `sonde:role:proxy`; one that only chains to the
 //! right authority (a tenant's, another node's) is not enough. Files are read again for each handshake whose stamps have changed, so
-//! certificates are renewed without a restart.
+//! certificates are renewed without a restart; of a renewal that is half done, or broken, nothing is taken, which is said and counted.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -44,14 +45,45 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct TlsFiles {
     files: Arc<Tls>,
-    current: Arc<Mutex<(Option<SystemTime>, Arc<ServerConfig>)>>,
+    current: Arc<Mutex<(Stamps, Arc<ServerConfig>)>>,
+    faults: Arc<AtomicU64>,
 }
+
+/// What tells a file from the one before it: inode, size, and when it was written, in seconds and nanoseconds. All three matter: a file
+/// that was moved here may be older than the others.
+type Stamp = Option<(u64, u64, i64, i64)>;
+type Stamps = [Stamp; 3];
 
 impl TlsFiles {
     /// Reads the files once; a fault here stops the start.
     pub fn load(files: Tls) -> Result<Self, TlsError> {
-        let current = (changed(&files), Arc::new(configuration(&files)?));
-        Ok(Self { files: Arc::new(files), current: Arc::new(Mutex::new(current)) })
+        let current = (stamps(&files), Arc::new(configuration(&files)?));
+        Ok(Self { files: Arc::new(files), current: Arc::new(Mutex::new(current)), faults: Arc::default() })
+    }
+
+    /// Reads the files again, whether they seem changed or not; the error says why those before them stay.
+    pub(crate) fn renew(&self) -> Result<(), TlsError> {
+        let stamps = stamps(&self.files);
+        let renewed = configuration(&self.files);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.0 = stamps;
+        match renewed {
+            Ok(renewed) => {
+                tracing::info!("certificates were read again");
+                current.1 = Arc::new(renewed);
+                Ok(())
+            }
+            Err(error) => {
+                self.faults.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(error = %crate::chain(&error), "new certificates were refused; the old ones stay");
+                Err(error)
+            }
+        }
+    }
+
+    /// How often files were refused since the start.
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
     }
 
     /// The handshake, and the caller's role.
@@ -66,28 +98,22 @@ impl TlsFiles {
     }
 
     fn configuration(&self) -> Arc<ServerConfig> {
-        let stamp = changed(&self.files);
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != stamp {
-            current.0 = stamp;
-            match configuration(&self.files) {
-                Ok(renewed) => {
-                    tracing::info!("certificates were read again");
-                    current.1 = Arc::new(renewed);
-                }
-                Err(error) => {
-                    tracing::error!(error = %crate::chain(&error), "new certificates were refused; the old ones stay");
-                }
-            }
+        let stamps = stamps(&self.files);
+        let current = || self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current().0 != stamps {
+            // What is refused has been said, and the handshake is made with what there was.
+            let _ = self.renew();
         }
-        current.1.clone()
+        current().1.clone()
     }
 }
 
-/// When the latest of the files was changed.
-fn changed(files: &Tls) -> Option<SystemTime> {
-    let stamp = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    [&files.certificate, &files.key, &files.client_ca].into_iter().filter_map(|path| stamp(path)).max()
+fn stamps(files: &Tls) -> Stamps {
+    let stamp = |path: &Path| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+    };
+    [&files.certificate, &files.key, &files.client_ca].map(|path| stamp(path))
 }
 
 fn configuration(files: &Tls) -> Result<ServerConfig, TlsError> {

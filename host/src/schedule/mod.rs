@@ -235,6 +235,11 @@ impl Schedule {
         &self.shards[0].runtime
     }
 
+    /// The scheduling threads, for whoever wants to know whether they are at work.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.shards.iter().map(|shard| &shard.runtime)
+    }
+
     pub fn facts(&self) -> Arc<Facts> {
         self.facts.clone()
     }

@@ -1,8 +1,9 @@
 //! The process itself: TLS between tiers, `--check`, and starts that go wrong or are cut short.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -45,11 +46,32 @@ impl Certificates {
         self.make(name, &[signed_by, extensions].concat());
     }
 
+    /// Puts a key and a certificate in the place of another pair, as a renewal does: one file after the other, each whole.
+    fn replace(&self, old: &str, new: &str) {
+        for kind in ["pem", "key"] {
+            let copy = self.file("half-done");
+            fs::copy(self.file(&format!("{new}.{kind}")), &copy).expect("the temporary folder is writable");
+            // A file that was made before the one that it replaces, and is still another.
+            let yesterday = std::time::SystemTime::now() - Duration::from_secs(86_400);
+            fs::File::options()
+                .write(true)
+                .open(&copy)
+                .and_then(|file| file.set_modified(yesterday))
+                .expect("it is ours");
+            fs::rename(&copy, self.file(&format!("{old}.{kind}"))).expect("one file system");
+        }
+    }
+
     /// GET with the client certificate of that name; what curl made of it.
     fn get(&self, url: &str, client: Option<&str>) -> Output {
+        self.get_from("nodes", url, client)
+    }
+
+    /// The same, of a node whose certificate is that authority's.
+    fn get_from(&self, authority: &str, url: &str, client: Option<&str>) -> Output {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "10", "--noproxy", "*", "--write-out", "%{http_code}"]);
-        curl.args(["--output", "/dev/null", "--cacert"]).arg(self.file("nodes.pem")).arg(url);
+        curl.args(["--output", "/dev/null", "--cacert"]).arg(self.file(&format!("{authority}.pem"))).arg(url);
         if let Some(client) = client {
             curl.arg("--cert").arg(self.file(&format!("{client}.pem")));
             curl.arg("--key").arg(self.file(&format!("{client}.key")));
@@ -76,6 +98,110 @@ fn exit_code(process: &mut Process) -> Option<i32> {
     eventually("its end", SOON, || process.ended().ok_or_else(|| "it runs on".to_owned())).code()
 }
 
+/// An agent that has the certificate `node` and believes the authority `tier`, and its base URL.
+fn with_tls(certificates: &Certificates) -> (Process, String) {
+    let config = certificates.file("agent.toml");
+    let toml = "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\ncertificate = \"node.pem\"\nkey = \"node.key\"\nclient_ca = \"tier.pem\"\n";
+    fs::write(&config, toml).expect("the temporary folder is writable");
+    let mut agent = sonde(&["agent", "--config", text(&config)], &certificates.file("log"));
+    let base = eventually("the agent listening", SOON, || {
+        assert!(agent.ended().is_none(), "it ended at once: {}", agent.log());
+        let log = agent.log();
+        let found = log.split_once("https://").and_then(|(_, rest)| rest.split_whitespace().next());
+        found.map(|authority| format!("https://{}", authority.trim_matches('"'))).ok_or(log)
+    });
+    (agent, base)
+}
+
+/// A connection over TLS that stays open: what is written to it goes through openssl.
+struct Kept {
+    client: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Kept {
+    fn open(certificates: &Certificates, base: &str) -> Self {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-quiet", "-verify_quiet", "-connect", base.trim_start_matches("https://")]);
+        openssl.arg("-CAfile").arg(certificates.file("nodes.pem")).arg("-cert").arg(certificates.file("proxy.pem"));
+        openssl.arg("-key").arg(certificates.file("proxy.key"));
+        openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut client = openssl.spawn().expect("openssl is installed");
+        let answers = BufReader::new(client.stdout.take().expect("it is piped"));
+        Self { client, answers }
+    }
+
+    /// Asks for `/healthz` on it; the answer's status line, once its body has come.
+    fn ask(&mut self) -> String {
+        let requests = self.client.stdin.as_mut().expect("it is piped");
+        requests.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").expect("the connection is open");
+        let mut status = String::new();
+        self.answers.read_line(&mut status).expect("an answer is text");
+        for line in self.answers.by_ref().lines() {
+            if line.expect("an answer is text") == "ok" {
+                break;
+            }
+        }
+        status.trim_end().to_owned()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+#[test]
+fn certificates_are_renewed_without_a_gap_and_broken_ones_are_not_taken() {
+    let certificates = Certificates::new();
+    for authority in ["nodes", "others", "tier"] {
+        certificates.authority(authority);
+    }
+    certificates.leaf("node", "nodes", "IP:127.0.0.1");
+    certificates.leaf("renewed", "others", "IP:127.0.0.1");
+    certificates.leaf("proxy", "tier", "URI:sonde:role:proxy");
+    let (mut agent, base) = with_tls(&certificates);
+    let url = format!("{base}/healthz");
+    let serves_as = |authority: &str| {
+        let answer = certificates.get_from(authority, &url, Some("proxy"));
+        String::from_utf8_lossy(&answer.stdout) == "200"
+    };
+    assert!(serves_as("nodes") && !serves_as("others"));
+    let mut kept = Kept::open(&certificates, &base);
+    assert_eq!(kept.ask(), "HTTP/1.1 200 OK");
+
+    // Renewed: found at the next handshake, without a signal.
+    certificates.replace("node", "renewed");
+    assert!(serves_as("others") && !serves_as("nodes"), "{}", agent.log());
+    assert_eq!(kept.ask(), "HTTP/1.1 200 OK", "a connection outlives the certificate that it began with");
+
+    // A certificate whose key has not come yet, and then one that is none: what there was goes on.
+    let renewed = fs::read(certificates.file("node.pem")).expect("it is there");
+    let of_another_key = fs::read(certificates.file("proxy.pem")).expect("it is there");
+    for (count, broken) in [of_another_key, b"none at all".to_vec()].into_iter().enumerate() {
+        fs::write(certificates.file("node.pem"), broken).expect("the temporary folder is writable");
+        agent.signal(Signal::HUP);
+        eventually("the refusal being said", SOON, || {
+            let said = agent.log().matches("new certificates were refused; the old ones stay").count();
+            if said > count { Ok(()) } else { Err(agent.log()) }
+        });
+        assert!(serves_as("others"), "{}", agent.log());
+    }
+    fs::write(certificates.file("node.pem"), renewed).expect("the temporary folder is writable");
+    let read_before = agent.log().matches("certificates were read again").count();
+    agent.signal(Signal::HUP);
+    eventually("the mended one being read", SOON, || {
+        let read = agent.log().matches("certificates were read again").count();
+        if read > read_before { Ok(()) } else { Err(agent.log()) }
+    });
+    assert!(serves_as("others"));
+    assert_eq!(kept.ask(), "HTTP/1.1 200 OK", "after three reloads the connection is still open");
+    drop(kept);
+    assert!(agent.stop(), "SIGTERM ends it");
+}
+
 #[test]
 fn only_a_proxy_of_the_right_authority_is_served() {
     let certificates = Certificates::new();
@@ -87,16 +213,7 @@ fn only_a_proxy_of_the_right_authority_is_served() {
     certificates.leaf("tenant", "tier", "URI:sonde:role:tenant,DNS:sonde:role:proxy");
     certificates.leaf("nameless", "tier", "DNS:proxy.example");
     certificates.leaf("impostor", "stranger", "URI:sonde:role:proxy");
-    let config = certificates.file("agent.toml");
-    let toml = "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\ncertificate = \"node.pem\"\nkey = \"node.key\"\nclient_ca = \"tier.pem\"\n";
-    fs::write(&config, toml).expect("the temporary folder is writable");
-    let mut agent = sonde(&["agent", "--config", text(&config)], &certificates.file("log"));
-    let base = eventually("the agent listening", SOON, || {
-        assert!(agent.ended().is_none(), "it ended at once: {}", agent.log());
-        let log = agent.log();
-        let found = log.split_once("https://").and_then(|(_, rest)| rest.split_whitespace().next());
-        found.map(|authority| format!("https://{}", authority.trim_matches('"'))).ok_or(log)
-    });
+    let (mut agent, base) = with_tls(&certificates);
     let url = format!("{base}/v1/node/metrics");
 
     let served = certificates.get(&url, Some("proxy"));

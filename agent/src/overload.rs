@@ -1,0 +1,204 @@
+//! Whether this node is too busy to be read as often as the operator allows, and how much seldomer it is read then.
+//!
+//! The readings themselves are the measure: how much of the reading threads' time they take, and how long they keep who asked for them
+//! waiting. On a node whose CPUs are taken, or on which more is asked than it can give, both rise, and the floor is doubled every few seconds
+//! until they fall, to sixteen times the operator's at most; a scraper that comes sooner gets the last reading with its age, as
+//! always. No single instance can do this: of a slow reading only the first milliseconds count, one that is stuck not at all, and an instance is
+//! read four times a floor at most.
+
+use std::time::{Duration, Instant};
+
+use crate::config::HIGHEST_FLOOR;
+
+/// Readings are judged by what they did within this time. Shorter than a scrape interval, long enough that a burst is not taken for a load.
+const WINDOW: Duration = Duration::from_secs(5);
+/// The floor is at most so many times the operator's.
+const MOST: u32 = 16;
+/// Over this part of the reading threads' time the node is overloaded.
+const BUSY: f64 = 0.5;
+/// Below this it is calm: half the floor may double the readings, which then stay well under [`BUSY`].
+const CALM: f64 = 0.125;
+/// From asking to landing. A reading takes a tenth of a millisecond; a hundred that were asked for at once, ten.
+const SLOW: Duration = Duration::from_millis(20);
+/// Fewer readings in a window say nothing about how quick they are.
+const TELLING: u32 = 8;
+
+/// The judge of one crew of reading threads.
+#[derive(Debug)]
+pub(crate) struct Overload {
+    began: Instant,
+    seen: Seen,
+    factor: u32,
+}
+
+/// What happened within a window.
+#[derive(Debug, Default)]
+struct Seen {
+    busy: Duration,
+    readings: u32,
+    slow: u32,
+    /// Readings that found no place in the queue.
+    dropped: u32,
+}
+
+/// The node has become overloaded, or is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Raised,
+    Calm,
+}
+
+impl Overload {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { began: now, seen: Seen::default(), factor: 1 }
+    }
+
+    /// A reading that was not stuck has ended.
+    pub(crate) fn landed(&mut self, asked: Instant, begun: Instant, now: Instant) {
+        // One that took longer was held up by what it read, and that is its instance's matter.
+        self.seen.busy += now.saturating_duration_since(begun).min(SLOW);
+        self.seen.readings += 1;
+        self.seen.slow += u32::from(now.saturating_duration_since(asked) >= SLOW);
+    }
+
+    /// There was no place for a reading.
+    pub(crate) fn dropped(&mut self) {
+        self.seen.dropped += 1;
+    }
+
+    /// Judges the windows that are over, for so many threads. Says when that begins or ends an overload.
+    pub(crate) fn look(&mut self, threads: usize, now: Instant) -> Option<Turn> {
+        let elapsed = now.saturating_duration_since(self.began);
+        if elapsed < WINDOW {
+            return None;
+        }
+        let before = self.factor;
+        let seen = std::mem::take(&mut self.seen);
+        self.began = now;
+        let share = seen.busy.as_secs_f64() / (elapsed.as_secs_f64() * threads as f64);
+        let telling = seen.readings >= TELLING;
+        if share >= BUSY || seen.dropped > 0 || (telling && seen.slow * 4 > seen.readings * 3) {
+            self.factor = (self.factor * 2).min(MOST);
+        } else if share < CALM && !(telling && seen.slow * 2 > seen.readings) {
+            // Whoever was not asked for that long was calm all the while.
+            let windows = elapsed.as_secs() / WINDOW.as_secs();
+            self.factor = self.factor.checked_shr(u32::try_from(windows).unwrap_or(u32::MAX)).unwrap_or(0).max(1);
+        }
+        match (before, self.factor) {
+            (1, 2..) => Some(Turn::Raised),
+            (2.., 1) => Some(Turn::Calm),
+            _ => None,
+        }
+    }
+
+    /// The floor in force where the operator has set `floor`.
+    pub(crate) fn floor(&self, floor: Duration) -> Duration {
+        (floor * self.factor).min(HIGHEST_FLOOR.max(floor))
+    }
+
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.factor > 1
+    }
+
+    /// As if the window had begun earlier.
+    #[cfg(test)]
+    pub(crate) fn end_window(&mut self) {
+        self.began -= WINDOW;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREADS: usize = 2;
+    const FLOOR: Duration = Duration::from_secs(1);
+    const QUICK: Duration = Duration::from_micros(100);
+
+    struct Node {
+        now: Instant,
+        overload: Overload,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { now, overload: Overload::new(now) }
+        }
+
+        /// A window with readings that each waited and took so long; then the floor in force.
+        fn window(&mut self, readings: u32, waited: Duration, took: Duration) -> (Option<Turn>, Duration) {
+            for _ in 0..readings {
+                let begun = self.now + waited;
+                self.overload.landed(self.now, begun, begun + took);
+            }
+            self.now += WINDOW;
+            (self.overload.look(THREADS, self.now), self.overload.floor(FLOOR))
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_read_at_ease_keeps_the_operators_floor() {
+        let mut node = Node::new();
+        for _ in 0..20 {
+            // A thousand targets, each once a second, asked for in bursts of a hundred.
+            assert_eq!(node.window(5_000, Duration::from_millis(5), QUICK), (None, FLOOR));
+        }
+    }
+
+    #[test]
+    fn too_much_work_raises_the_floor_to_the_bound_and_calm_brings_it_back() {
+        let mut node = Node::new();
+        let half = WINDOW * THREADS as u32 / 1_000 / 2;
+        assert_eq!(node.window(1_000, Duration::ZERO, half), (Some(Turn::Raised), FLOOR * 2));
+        let floors: Vec<u64> = (0..4).map(|_| node.window(1_000, Duration::ZERO, half).1.as_secs()).collect();
+        assert_eq!(floors, [4, 8, 16, 16]);
+        assert!(node.overload.is_overloaded());
+        // Between calm and busy nothing changes, so that it does not swing.
+        assert_eq!(node.window(1_000, Duration::ZERO, half / 2), (None, FLOOR * 16));
+        let floors: Vec<u64> = (0..3).map(|_| node.window(1_000, Duration::ZERO, QUICK).1.as_secs()).collect();
+        assert_eq!(floors, [8, 4, 2]);
+        assert_eq!(node.window(1_000, Duration::ZERO, QUICK), (Some(Turn::Calm), FLOOR));
+    }
+
+    #[test]
+    fn cpus_that_are_taken_raise_it_though_readings_are_few() {
+        let mut node = Node::new();
+        assert_eq!(node.window(TELLING, SLOW, QUICK), (Some(Turn::Raised), FLOOR * 2));
+        assert_eq!(node.window(TELLING - 1, SLOW, QUICK).1, FLOOR, "too few to tell by");
+    }
+
+    #[test]
+    fn slow_instances_among_quick_ones_raise_nothing() {
+        let mut node = Node::new();
+        for _ in 0..20 {
+            // Three instances whose files are slow, a reading a second each, and one that is well.
+            for _ in 0..15 {
+                node.overload.landed(node.now, node.now, node.now + Duration::from_millis(350));
+            }
+            assert_eq!(node.window(5, Duration::ZERO, QUICK), (None, FLOOR));
+        }
+    }
+
+    #[test]
+    fn a_full_queue_raises_it_and_silence_ends_it() {
+        let mut node = Node::new();
+        for _ in 0..4 {
+            node.overload.dropped();
+            node.window(0, Duration::ZERO, QUICK);
+        }
+        assert_eq!(node.overload.floor(FLOOR), FLOOR * 16);
+        assert_eq!(node.overload.floor(Duration::from_secs(20)), HIGHEST_FLOOR);
+        node.now += WINDOW * 3;
+        assert_eq!(node.window(0, Duration::ZERO, QUICK), (Some(Turn::Calm), FLOOR));
+    }
+
+    #[test]
+    fn a_day_without_a_question_is_calm() {
+        let mut node = Node::new();
+        node.overload.dropped();
+        node.window(0, Duration::ZERO, QUICK);
+        node.now += Duration::from_secs(86_400);
+        assert_eq!(node.window(0, Duration::ZERO, QUICK), (Some(Turn::Calm), FLOOR));
+    }
+}

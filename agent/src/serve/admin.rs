@@ -1,0 +1,146 @@
+//! The admin routes: how the agent is, on a thread and a socket of their own.
+//!
+//! They answer when every serving thread is busy or stuck, and need nothing of those: `/healthz` says which part does not answer, `/metrics` what
+//! the agent knows of itself. Only on loopback, in plain HTTP, for the operator; tenants' data is not here. Connections are few, and one too
+//! many takes the place of the quietest.
+
+use std::convert::Infallible;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::answer::{self, Answer};
+use super::connections::Connections;
+use super::routes::{Room, expose};
+use super::sandbox;
+use super::spare::is_want_of_descriptors;
+use super::tls::TlsFiles;
+use super::{FIRST_BYTE_DEADLINE, HEAD_BYTES, LONGEST_PAUSE, MOST_HEADERS};
+use crate::about::Now;
+use crate::reload::Reloader;
+
+/// Connections at once.
+const CONNECTIONS: usize = 32;
+/// From the end of a request to the end of the next head; an operator's Prometheus comes oftener.
+const HEAD_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What the admin routes answer from.
+pub(crate) struct Desk {
+    pub(crate) room: Arc<Room>,
+    pub(crate) reloader: Reloader,
+}
+
+/// Serves for as long as it is polled.
+pub(crate) async fn serve(listener: StdListener, desk: Arc<Desk>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin routes cannot be served");
+            return;
+        }
+    };
+    let connections = Arc::new(Connections::of(CONNECTIONS));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let mut place = connections.admit(&desk.room.about);
+                let (desk, connections) = (desk.clone(), connections.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = converse(stream, desk, &connections, place.id) => {}
+                        _ = &mut place.put_out => {}
+                    }
+                });
+            }
+            Err(error) if is_want_of_descriptors(&error) && desk.room.spare.give() => {}
+            Err(_) => tokio::time::sleep(LONGEST_PAUSE).await,
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, desk: Arc<Desk>, connections: &Connections, id: u64) {
+    let first = tokio::time::timeout(FIRST_BYTE_DEADLINE, stream.peek(&mut [0])).await;
+    if !matches!(first, Ok(Ok(1))) {
+        return;
+    }
+    let service = service_fn(|request| {
+        connections.heard(id);
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(route(&desk, &request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(MOST_HEADERS);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "an admin's connection ended in an error");
+    }
+}
+
+async fn route(desk: &Desk, request: &Request<Incoming>) -> Answer {
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/v1/reload" if request.method() == Method::POST => match desk.reloader.reload().await {
+            Ok(()) => answer::sentence(StatusCode::OK, "reloaded"),
+            Err(refused) => answer::sentence(StatusCode::UNPROCESSABLE_ENTITY, &refused),
+        },
+        "/v1/reload" => answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "reload is asked for with POST"),
+        "/healthz" | "/readyz" | "/metrics" if !get => {
+            answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET")
+        }
+        "/healthz" => health(desk),
+        "/readyz" => readiness(&desk.room),
+        "/metrics" => about(&desk.room, request.headers()),
+        _ => answer::sentence(StatusCode::NOT_FOUND, "there is no such thing here; instances are at the other address"),
+    }
+}
+
+fn health(desk: &Desk) -> Answer {
+    match desk.room.pulses.silent() {
+        None => answer::sentence(StatusCode::OK, "ok"),
+        Some((part, silence)) => {
+            let sentence = format!("{part} has not answered for {} s", silence.as_secs());
+            answer::sentence(StatusCode::SERVICE_UNAVAILABLE, &sentence)
+        }
+    }
+}
+
+/// Whether the first look for instances is done.
+pub(super) fn readiness(room: &Room) -> Answer {
+    if *room.ready.borrow() {
+        answer::sentence(StatusCode::OK, "ready")
+    } else {
+        answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the first look for instances is not done")
+    }
+}
+
+/// The agent about itself. It waits for nothing and needs no other thread.
+pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
+    let (instances, gone) = room.catalogue.count();
+    let sensors = room.catalogue.live().iter().map(|instance| instance.placed().len()).sum();
+    let now = Now {
+        instances,
+        gone,
+        sensors,
+        stuck: room.threads.stuck_ever(),
+        floor: room.threads.floor(room.config.borrow().floor),
+        overloaded: room.threads.is_overloaded(),
+        certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
+        silences: room.pulses.silences().collect(),
+    };
+    let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());
+    expose(room, headers, StatusCode::OK, |writer| {
+        room.about.write(writer, &now);
+        room.readiness.write(writer, room.spare.is_whole());
+        sandbox::write(writer, &facts, rejected_code);
+    })
+}
