@@ -31,7 +31,7 @@ fn row(day: &Day) -> String {
 }
 
 #[test]
-fn table_is_the_documentation() {
+fn rainy_table_is_the_documentation() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rainy-day.md");
     let text = std::fs::read_to_string(file).expect("docs/rainy-day.md is there");
     let table: String = DAYS.iter().map(row).collect();

@@ -17,7 +17,7 @@ enum Moves {
     Freely,
 }
 
-/// Where the kernel says it: file and key; no key where the file is one number.
+/// Where the kernel says it: file and key; no key where it is the first word of the file.
 type Place = (&'static str, &'static str);
 
 /// A series and its place in the kernel.
@@ -41,7 +41,7 @@ const fn figure(series: &'static str, controller: &'static str, v1: Place, v2: P
 
 const DESCRIPTORS: &str = "container_file_descriptors";
 
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 10] = [
     Figure {
         units: SECONDS,
         ..figure(
@@ -82,6 +82,7 @@ const FIGURES: [Figure; 9] = [
         ("memory.max", ""),
         Moves::Freely,
     ),
+    figure("container_spec_cpu_quota", "cpu", ("cpu.cfs_quota_us", ""), ("cpu.max", ""), Moves::Freely),
     figure("container_threads", "pids", ("pids.current", ""), ("pids.current", ""), Moves::Freely),
     figure("sonde_instance_forks_refused_total", "pids", ("pids.events", "max"), ("pids.events", "max"), Moves::Up),
 ];
@@ -132,7 +133,7 @@ fn open_descriptors(pid: &str) -> u64 {
 fn number(folder: &Path, (file, key): Place) -> Option<f64> {
     let text = fs::read_to_string(folder.join(file)).ok()?;
     let word = match key {
-        "" => text.trim(),
+        "" => text.split_whitespace().next()?,
         key => text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?.trim(),
     };
     word.parse().ok()

@@ -32,7 +32,7 @@ const FLOOR: &str = "[reading]\nfloor = \"250ms\"";
 const SENSOR: (&str, &str) = ("sensor", "http");
 
 #[test]
-fn every_day_is_told_as_the_table_has_it() {
+fn every_rainy_day_is_told_as_the_table_has_it() {
     let ground = Ground::make();
     let containers: Vec<(&Day, Container)> = DAYS.iter().map(|day| (day, day.start(&ground))).collect();
     let mut sonde = Sonde::configure().config(FLOOR);
@@ -108,6 +108,14 @@ fn wrong(day: &Day, response: &Response) -> Option<String> {
     let text = response.text();
     if response.status != day.status {
         return Some(format!("status {}: {text}", response.status));
+    }
+    if response.status == 503 {
+        let reasons: Vec<_> = day.reasons.iter().map(|(reason, _)| *reason).collect();
+        let expected = format!("{}; {}", day.state, reasons.join(","));
+        let header = response.header("x-sonde-reason");
+        if header != Some(&expected) {
+            return Some(format!("X-Sonde-Reason is {header:?}"));
+        }
     }
     let exposition = Exposition::read(&text);
     assert_eq!(exposition.all("sonde_instance_state", &[]).count(), 5, "{text}");
