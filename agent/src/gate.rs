@@ -8,7 +8,7 @@ pub(crate) mod flight;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sonde_collect::state::judge;
+use sonde_collect::state::Judge;
 use sonde_collect::{InstanceReader, Judgement, Reading};
 
 use crate::floor::Scraper;
@@ -37,14 +37,14 @@ pub enum Answer {
 
 /// One instance's reader, and who may have it read.
 pub struct Gate {
-    reader: Arc<Mutex<InstanceReader>>,
+    reader: Arc<Mutex<(InstanceReader, Judge)>>,
     /// What came of the last reading; never [`Answer::NotInTime`].
     flights: Flights<Answer>,
 }
 
 impl Gate {
     pub fn new(reader: InstanceReader) -> Self {
-        Self { reader: Arc::new(Mutex::new(reader)), flights: Flights::default() }
+        Self { reader: Arc::new(Mutex::new((reader, Judge::default()))), flights: Flights::default() }
     }
 
     /// A reading for `scraper`: fresh where it may have one, else the last. Waits no longer than `wait`.
@@ -53,17 +53,13 @@ impl Gate {
             return Answer::Gone;
         }
         let reader = self.reader.clone();
-        let take = move |last| take(&mut reader.lock().unwrap_or_else(PoisonError::into_inner), last);
+        let take = move |_| take(&mut reader.lock().unwrap_or_else(PoisonError::into_inner));
         self.flights.read(Ask { scraper, floor, wait }, threads, take).await.unwrap_or(Answer::NotInTime)
     }
 }
 
-fn take(reader: &mut InstanceReader, last: Option<Answer>) -> Answer {
+fn take((reader, judge): &mut (InstanceReader, Judge)) -> Answer {
     let Ok(reading) = reader.read() else { return Answer::Gone };
-    let previous = match &last {
-        Some(Answer::Taken(taken)) => Some(&taken.reading),
-        _ => None,
-    };
-    let judgement = judge(previous, &reading);
+    let judgement = judge.judge(&reading);
     Answer::Taken(Arc::new(Taken { reading, judgement }))
 }

@@ -1,7 +1,6 @@
 //! Real containers: a runc bundle whose root is busybox and the programs a test names.
 //!
-//! The rootfs holds programs of this machine with the shared libraries that `ldd` names, so no image is
-//! downloaded. runc gives each container namespaces of its own, the network's included, and brings its
+//! runc gives each container namespaces of its own, the network's included, and brings its
 //! loopback up. Where its cgroups are is read from runc's own state, never guessed: controllers of one
 //! container can sit under different paths (design §5.7).
 
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::run_to_end;
+use crate::rootfs::Rootfs;
 
 /// Every name this crate gives starts so; the sweep touches no other.
 const PREFIX: &str = "st-";
@@ -48,67 +48,6 @@ fn maker(name: &str) -> Option<u32> {
     }
 }
 
-/// A root file system, shared read-only by any number of containers.
-pub struct Rootfs {
-    dir: TempDir,
-}
-
-impl Rootfs {
-    /// busybox with all its applets, and `programs` (found by PATH) with their libraries.
-    pub fn with(programs: &[&str]) -> Arc<Self> {
-        let dir = TempDir::new().expect("a temporary folder can be made");
-        let root = dir.path();
-        for folder in ["bin", "etc", "proc", "dev", "sys", "tmp", "var/log/nginx", "var/lib/nginx", "run"] {
-            fs::create_dir_all(root.join(folder)).expect("the temporary folder is writable");
-        }
-        let busybox = find_program("busybox");
-        install(&busybox, root);
-        let applets = run_to_end(Command::new(&busybox).arg("--list")).stdout;
-        for applet in String::from_utf8_lossy(&applets).lines().filter(|a| *a != "busybox") {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("applet names are unique");
-        }
-        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("etc is writable");
-        fs::write(root.join("etc/group"), "root:x:0:\n").expect("etc is writable");
-        for program in programs {
-            install(&find_program(program), root);
-        }
-        Arc::new(Self { dir })
-    }
-
-    /// Where it is on the host.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-/// Copies a program to `bin`, and its libraries to where it looks for them.
-fn install(program: &Path, root: &Path) {
-    let name = program.file_name().expect("a program is a file");
-    fs::copy(program, root.join("bin").join(name)).expect("a program can be copied");
-    for library in libraries(program) {
-        let to = root.join(library.strip_prefix("/").expect("ldd prints absolute paths"));
-        fs::create_dir_all(to.parent().expect("a file has a folder")).expect("the rootfs is writable");
-        fs::copy(&library, to).expect("a library can be copied");
-    }
-}
-
-/// Where a program is: PATH, and the two folders that an ordinary user's PATH lacks.
-pub(crate) fn find_program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| panic!("{name} is not on PATH: `cargo xtask test` installs what the tests need"))
-}
-
-/// The shared libraries and the loader of a program; none when it is static.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(program).output().expect("ldd is part of libc");
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
-}
-
 /// A container to be started.
 pub struct ContainerBuilder {
     name: String,
@@ -116,6 +55,10 @@ pub struct ContainerBuilder {
     programs: Vec<String>,
     memory_limit_bytes: Option<u64>,
     cpu_percent: Option<u64>,
+    pids_limit: Option<u64>,
+    open_files_limit: Option<u64>,
+    tmpfs: Vec<(String, u64)>,
+    folders: Vec<(PathBuf, String)>,
     entry: Vec<String>,
 }
 
@@ -138,6 +81,10 @@ impl Container {
             programs: Vec::new(),
             memory_limit_bytes: None,
             cpu_percent: None,
+            pids_limit: None,
+            open_files_limit: None,
+            tmpfs: Vec::new(),
+            folders: Vec::new(),
             entry: ["sleep", "100000"].map(String::from).to_vec(),
         }
     }
@@ -198,6 +145,29 @@ impl Container {
         run_to_end(Command::new("runc").args(["kill", &self.id, "KILL"]));
     }
 
+    /// Sets another CPU limit while it runs: so much of each period, both in µs.
+    pub fn limit_cpu(&self, quota_us: u64, period_us: u64) {
+        let (quota, period) = (quota_us.to_string(), period_us.to_string());
+        run_to_end(Command::new("runc").args(["update", "--cpu-quota", &quota, "--cpu-period", &period, &self.id]));
+    }
+
+    /// Starts a shell script inside and does not wait for it; it ends with the container.
+    pub fn start(&self, script: &str) {
+        let mut runc = Command::new("runc");
+        runc.args(["exec", "--detach", &self.id, "sh", "-c", script]);
+        // It would hold a pipe open for as long as it lives.
+        runc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let status = runc.status().expect("runc is installed");
+        assert!(status.success(), "{runc:?} ended with {status}");
+    }
+
+    /// A command of this machine's that runs in the container's network namespace, without its limits.
+    pub fn in_network(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.pid().to_string()).args(["--net", "--", program]);
+        command
+    }
+
     /// Runs a command inside; its output, whatever its exit.
     pub fn exec(&self, command: &[&str]) -> Output {
         let mut runc = Command::new("runc");
@@ -254,6 +224,13 @@ impl ContainerBuilder {
         self
     }
 
+    /// Gives it the id of a container that is no more.
+    #[must_use]
+    pub fn instead_of(mut self, id: &str) -> Self {
+        self.name = id.to_owned();
+        self
+    }
+
     /// Programs of this machine to have inside, by name.
     #[must_use]
     pub fn programs(mut self, programs: &[&str]) -> Self {
@@ -278,6 +255,34 @@ impl ContainerBuilder {
     #[must_use]
     pub fn cpu_percent(mut self, percent: u64) -> Self {
         self.cpu_percent = Some(percent);
+        self
+    }
+
+    /// At most so many tasks.
+    #[must_use]
+    pub fn pids_limit(mut self, tasks: u64) -> Self {
+        self.pids_limit = Some(tasks);
+        self
+    }
+
+    /// Each process may have so many descriptors.
+    #[must_use]
+    pub fn open_files_limit(mut self, descriptors: u64) -> Self {
+        self.open_files_limit = Some(descriptors);
+        self
+    }
+
+    /// A file system of its own in memory, with room for so many bytes.
+    #[must_use]
+    pub fn tmpfs(mut self, path: &str, bytes: u64) -> Self {
+        self.tmpfs.push((path.to_owned(), bytes));
+        self
+    }
+
+    /// A folder of this machine's, writable inside.
+    #[must_use]
+    pub fn folder(mut self, host: &Path, path: &str) -> Self {
+        self.folders.push((host.to_owned(), path.to_owned()));
         self
     }
 
@@ -320,7 +325,20 @@ impl ContainerBuilder {
         for place in ["/tmp", "/run", "/var/log/nginx", "/var/lib/nginx"] {
             mounts.push(json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"] }));
         }
+        for (path, bytes) in &self.tmpfs {
+            let size = format!("size={bytes}");
+            mounts.push(json!({ "destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", size] }));
+        }
+        for (host, path) in &self.folders {
+            mounts.push(json!({ "destination": path, "type": "bind", "source": host, "options": ["bind", "rw", "nosuid", "nodev"] }));
+        }
+        if let Some(limit) = self.open_files_limit {
+            config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]);
+        }
         let resources = &mut config["linux"]["resources"];
+        if let Some(limit) = self.pids_limit {
+            resources["pids"] = json!({ "limit": limit });
+        }
         if let Some(limit) = self.memory_limit_bytes {
             resources["memory"] = json!({ "limit": limit });
         }

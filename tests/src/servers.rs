@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::container::find_program;
 use crate::process::Process;
+use crate::rootfs::find_program;
 
 /// Starting takes tens of milliseconds; a busy machine gets far longer.
 const START: Duration = Duration::from_secs(20);

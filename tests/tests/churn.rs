@@ -1,25 +1,29 @@
-//! Births and deaths leave nothing behind: descriptors, tasks, network namespaces.
+//! Births and deaths are all told, and leave nothing behind: descriptors, tasks, network namespaces.
 //!
 //! In a binary of its own, because Sonde watches every container of the machine: those of other tests
 //! would be in the count.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sonde_tests::{Container, Rootfs, Sonde, eventually, unique_name};
 
 const BATCH: usize = 10;
 const BATCHES: usize = 10;
+const MANY_BATCHES: usize = 100;
 /// Pools that shrink when idle (tokio's blocking threads: 10 s) get time to do so.
 const SETTLED: Duration = Duration::from_secs(60);
 const NOTICED: Duration = Duration::from_secs(20);
 
-/// Ten containers at once, each scraped while it lives, then none.
-fn batch(sonde: &Sonde, rootfs: &std::sync::Arc<Rootfs>) {
+/// Ten containers at once, each scraped while it lives, then none. Returns the instances that they were.
+fn batch(sonde: &Sonde, rootfs: &std::sync::Arc<Rootfs>) -> Vec<String> {
     let living: Vec<Container> =
         (0..BATCH).map(|n| Container::named(&format!("churn{n}")).rootfs(rootfs).run()).collect();
     let ids: Vec<String> = living.iter().map(|container| container.id().to_owned()).collect();
+    let mut born = Vec::new();
     for id in &ids {
-        sonde.wait_to_notice(id);
+        let entry = sonde.wait_to_notice(id);
+        born.push(entry["id"].as_str().expect("an instance has an id").to_owned());
         let used = sonde.scrape(id);
         assert!(used.all("container_memory_usage_bytes", &[]).next().is_some(), "{id} has no memory");
     }
@@ -33,16 +37,41 @@ fn batch(sonde: &Sonde, rootfs: &std::sync::Arc<Rootfs>) {
         let ours: Vec<_> = alive.filter(|i| ids.iter().any(|id| i["name"] == id.as_str())).collect();
         if ours.is_empty() { Ok(()) } else { Err(format!("{} still alive", ours.len())) }
     });
+    born
+}
+
+/// Each birth was an instance of its own, and each is told to be dead, and why.
+fn assert_all_told(sonde: &Sonde, born: &[String]) {
+    let distinct: BTreeSet<&String> = born.iter().collect();
+    assert_eq!(distinct.len(), born.len(), "each life has an id of its own");
+    let listed = sonde.instances();
+    for id in distinct {
+        let entry = listed.iter().find(|entry| entry["id"] == id.as_str());
+        let entry = entry.unwrap_or_else(|| panic!("{id} is forgotten"));
+        assert_eq!((&entry["state"], &entry["reasons"]), (&"gone".into(), &vec!["removed"].into()), "{entry}");
+        let response = sonde.get(&format!("/v1/{id}/metrics"));
+        assert_eq!((response.status, response.header("x-sonde-reason")), (503, Some("gone; removed")));
+    }
 }
 
 #[test]
 fn hundred_containers_leave_no_trace() {
+    churn(BATCHES);
+}
+
+#[test]
+#[ignore = "takes minutes: `cargo test -p sonde-tests --test churn -- --ignored`"]
+fn thousand_containers_leave_no_trace() {
+    churn(MANY_BATCHES);
+}
+
+fn churn(batches: usize) {
     let rootfs = Rootfs::with(&[]);
     let mine = unique_name("").trim_end_matches('-').rsplit_once('-').map(|(pid, _)| format!("{pid}-*"));
     let pattern = mine.expect("a unique name has a prefix and a number");
     let sonde = Sonde::configure().sensor("honest.wasm", &pattern, "").up();
     // The first batch fills pools and caches that live on by design.
-    batch(&sonde, &rootfs);
+    let mut born = batch(&sonde, &rootfs);
     let mut before = sonde.footprint();
     eventually("a steady footprint", SETTLED, || {
         let now = sonde.footprint();
@@ -51,9 +80,10 @@ fn hundred_containers_leave_no_trace() {
         if steady { Ok(()) } else { Err(format!("{last:?}")) }
     });
 
-    for _ in 0..BATCHES {
-        batch(&sonde, &rootfs);
+    for _ in 0..batches {
+        born.extend(batch(&sonde, &rootfs));
     }
+    assert_all_told(&sonde, &born);
 
     eventually("the footprint from before", SETTLED, || {
         let now = sonde.footprint();

@@ -244,7 +244,10 @@ impl CgroupReader {
         reading.leader = known.or_else(|| led.state(&mut self.buffer));
         if let Some(net_dev) = &led.net_dev {
             match net_dev.read(&mut self.buffer) {
-                Ok(text) => reading.network = Some(netdev::parse(text)),
+                Ok(text) => {
+                    reading.network = Some(netdev::parse(text));
+                    reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
+                }
                 Err(Fault::Problem(reason)) => {
                     reading.problems.push(ReadProblem { file: "net/dev", reason });
                 }

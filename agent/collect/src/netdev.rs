@@ -25,6 +25,11 @@ pub fn parse(text: &[u8]) -> Vec<Interface> {
         .collect()
 }
 
+/// Packets that loopback dropped on the way out. It is the first line of the file, or near.
+pub fn loopback_transmit_dropped(text: &[u8]) -> Option<u64> {
+    lines(text).find(|(name, _)| *name == "lo").map(|(_, values)| values[11])
+}
+
 /// All interfaces and all numbers, in the file's order.
 pub fn parse_all(text: &[u8]) -> Vec<(String, [u64; 16])> {
     lines(text).map(|(name, values)| (name.to_owned(), values)).collect()
@@ -52,7 +57,7 @@ mod tests {
     #[test]
     fn table() {
         let text = format!(
-            "{HEAD}    lo:  9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n  eth0:18446744073709551615 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\nveth1: 1 2 3\n x: 1 2 3 4 5 6 7 8 9 a 11 12 13 14 15 16\n cut: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"
+            "{HEAD}    lo:  9 9 9 9 9 9 9 9 9 9 9 7 9 9 9 9\n  eth0:18446744073709551615 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\nveth1: 1 2 3\n x: 1 2 3 4 5 6 7 8 9 a 11 12 13 14 15 16\n cut: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"
         );
         let found = parse(text.as_bytes());
         let expected = Interface {
@@ -68,6 +73,8 @@ mod tests {
         };
         assert_eq!(found, [expected]);
         assert_eq!(parse_all(text.as_bytes()).len(), 2);
+        assert_eq!(loopback_transmit_dropped(text.as_bytes()), Some(7));
+        assert_eq!(loopback_transmit_dropped(HEAD.as_bytes()), None);
         assert!(parse(HEAD.as_bytes()).is_empty());
         assert!(parse(b"").is_empty());
         assert!(parse(b"a\nb\nc\n").is_empty());

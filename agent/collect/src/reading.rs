@@ -222,6 +222,9 @@ pub struct Reading {
     pub io: Option<Vec<DeviceIo>>,
     /// Network interfaces; none for an instance in the host's network namespace.
     pub network: Option<Vec<Interface>>,
+    /// Packets that the loopback of its own network namespace dropped on the way out: it is down. cAdvisor passes
+    /// loopback over, and so does `network`.
+    pub loopback_transmit_dropped: Option<u64>,
     /// Frozen or not; none where that cannot be asked.
     pub freezer: Option<Freezer>,
     /// The leader; none where no process lives.
@@ -250,6 +253,7 @@ impl Reading {
             pressure: Pressure::default(),
             io: None,
             network: None,
+            loopback_transmit_dropped: None,
             freezer: None,
             leader: None,
             live_processes: None,

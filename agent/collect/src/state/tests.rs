@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::reading::{Descriptors, Interface, LeaderState, Throttling};
+use crate::reading::{Descriptors, Freezer, Interface, LeaderState, Reading, Stall, Throttling};
 
 fn reading() -> Reading {
     let mut reading = Reading::empty();
@@ -114,6 +114,59 @@ fn two_readings() {
     let network = saturated(Resource::Network, Reason::NetworkDrops);
     assert_eq!(after(dropped("a", 1), dropped("a", 2)), network);
     assert_eq!(after(dropped("a", 1), dropped("b", 2)), running());
+    let loopback = |dropped| move |r: &mut Reading| r.loopback_transmit_dropped = dropped;
+    assert_eq!(after(loopback(Some(1)), loopback(Some(2))), network);
+    assert_eq!(after(loopback(None), loopback(Some(2))), running());
+}
+
+/// A reading so many ms after `start`, with so many kills.
+fn killed(start: &Reading, ms: u64, kills: u64) -> Reading {
+    let mut reading = start.clone();
+    reading.taken_at = start.taken_at + Duration::from_millis(ms);
+    reading.memory.oom_kills = Some(kills);
+    reading
+}
+
+#[test]
+fn two_scrapers_are_both_told() {
+    let (start, mut judge) = (reading(), Judge::default());
+    let reasons = [(0, 0), (10_000, 1), (10_010, 1), (14_000, 1), (20_000, 1), (20_010, 1), (30_000, 1)]
+        .map(|(ms, kills)| judge.judge(&killed(&start, ms, kills)).reasons);
+    let told = |is_told: bool| if is_told { vec![Reason::OomKilled] } else { Vec::new() };
+    assert_eq!(reasons, [false, true, true, true, false, false, false].map(told));
+}
+
+#[test]
+fn a_fast_scraper_is_told_for_some_seconds() {
+    let (start, mut judge) = (reading(), Judge::default());
+    let kill_ms = 7_000;
+    let told: Vec<u64> = (0..60_000)
+        .step_by(250)
+        .filter(|ms| !judge.judge(&killed(&start, *ms, u64::from(*ms >= kill_ms))).reasons.is_empty())
+        .collect();
+    let (first, last) = (told[0], told[told.len() - 1]);
+    assert_eq!(told.len() as u64, (last - first) / 250 + 1, "without a gap");
+    assert_eq!(first, kill_ms);
+    assert!((5_000..=10_000).contains(&(last - first)), "for {} ms", last - first);
+}
+
+#[test]
+fn what_killed_it_is_said_for_as_long_as_it_lies_there() {
+    let (start, mut judge) = (reading(), Judge::default());
+    judge.judge(&killed(&start, 0, 3));
+    let dead = |ms| {
+        let mut reading = killed(&start, ms, 4);
+        reading.live_processes = Some(0);
+        reading
+    };
+    for ms in [100, 7_000, 14_000, 900_000] {
+        assert_eq!(judge.judge(&dead(ms)).reasons, [Reason::Exited, Reason::OomKilled], "{ms} ms");
+    }
+    // Another process in the same cgroup: what was before is over.
+    for (ms, told) in [(910_000, true), (920_000, false)] {
+        let reasons = judge.judge(&killed(&start, ms, 4)).reasons;
+        assert_eq!(reasons.contains(&Reason::OomKilled), told, "{ms} ms");
+    }
 }
 
 #[test]
