@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::found::Found;
 use crate::leader::Leader;
 use crate::limits::{self, Caps};
-use crate::mounts::{Controller, Roots};
+use crate::mounts::{Controller, Mode, Roots};
 use crate::plan::{Item, PLAN, take};
 use crate::reading::{Descriptors, Gone, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
@@ -103,6 +103,9 @@ impl CgroupReader {
         self.files.clear();
         self.opening_problems.clear();
         let found = self.found.clone();
+        // v1's lists of pids are cached with the open file, and each read within a second of the last gets the old list
+        // and keeps it alive: a file that was kept open would never tell of who came and went. These are opened anew.
+        let anew = FdBudget::new(0);
         for (item, place, name) in PLAN {
             let directory = match place {
                 Some(controller) => found.cgroups.v1(controller),
@@ -114,7 +117,8 @@ impl CgroupReader {
             if self.has(item) || (split && self.has(Item::CpuStatV2)) {
                 continue;
             }
-            match Kept::new(directory.join(name), &self.budget) {
+            let budget = if item == Item::Threads && place.is_some() { &anew } else { &self.budget };
+            match Kept::new(directory.join(name), budget) {
                 Ok(file) => self.files.push((item, name, file)),
                 Err(Fault::Problem(reason)) => {
                     self.opening_problems.push(ReadProblem { file: name, reason });
@@ -123,7 +127,8 @@ impl CgroupReader {
             }
         }
         if let Some(primary) = found.cgroups.primary(&self.roots) {
-            self.procs = Kept::new(primary.join("cgroup.procs"), &self.budget).ok();
+            let budget = if self.roots.mounts.mode() == Mode::Unified { &self.budget } else { &anew };
+            self.procs = Kept::new(primary.join("cgroup.procs"), budget).ok();
         }
     }
 

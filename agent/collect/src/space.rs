@@ -103,7 +103,7 @@ impl Slot {
 enum Whose {
     /// That of a process's root; the pidfd says that it is still the same process.
     Root { process: PathBuf, pidfd: Option<OwnedFd> },
-    /// A mount of the node, by its number, and its point as seen from the first process.
+    /// A mount of the node, by its number, and its point as seen from the first process, or from ours.
     Mount { first: PathBuf, number: u64, point: PathBuf },
 }
 
@@ -220,7 +220,7 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
     let mounts = buffer.read_path(&process.join("mountinfo")).ok()?;
     let mount = mounts_of(mounts).find(|mount| mount.number == number)?;
     let same = match &question.whose {
-        Whose::Root { pidfd, .. } => pidfd.as_ref().is_none_or(|pidfd| lives(pidfd)),
+        Whose::Root { pidfd, .. } => pidfd.as_ref().is_none_or(lives),
         Whose::Mount { number: wanted, .. } => *wanted == number,
     };
     let kind = mount.kind.filter(|_| same)?;
@@ -303,7 +303,11 @@ impl NodeSpace {
 
     /// Asks for all that are mounted, and gives the last answers: mount points as the first process sees them.
     pub(crate) fn look(&self, roots: &Arc<Roots>, now: Instant, buffer: &mut Buffer) -> Vec<(String, Space)> {
-        let first = roots.proc.join("1");
+        // Of its own the agent may see less, if its unit says so; where it may not look at the first process, it must do.
+        let first = [roots.proc.join("1"), roots.proc.join("self")];
+        let Some(first) = first.into_iter().find(|process| std::fs::read_link(process.join("root")).is_ok()) else {
+            return Vec::new();
+        };
         let Ok(table) = buffer.read_path(&first.join("mountinfo")) else {
             return Vec::new();
         };

@@ -17,8 +17,12 @@ use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots, 
 use sonde_expo::{Labels, Writer};
 
 /// Inherited names at which promtool shakes its head; nobody else's may be among its remarks.
-const INHERITED: [&str; 3] =
-    ["container_memory_failcnt", "container_hugetlb_failcnt", "container_network_advance_tcp_stats_total"];
+const INHERITED: [&str; 4] = [
+    "container_memory_failcnt",
+    "container_hugetlb_failcnt",
+    "container_network_advance_tcp_stats_total",
+    "container_fs_inodes_total",
+];
 
 /// These go on with the kernel's own words, in camel case as often as not.
 fn inherited(name: &str) -> bool {
