@@ -42,7 +42,9 @@ impl NodeGate {
         let (roots, space) = (self.roots.clone(), self.space.clone());
         let take = move |_| {
             let at = Instant::now();
-            Arc::new(TakenNode { reading: node::read(&roots, Some(&space)), at })
+            let mut reading = node::read(&roots);
+            reading.look_at_space(&roots, &space);
+            Arc::new(TakenNode { reading, at })
         };
         self.flights.read(Ask { scraper, floor, wait }, threads, take).await
     }

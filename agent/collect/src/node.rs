@@ -122,13 +122,17 @@ impl NodeReading {
         let total = self.memory.iter().find(|line| line.name == "MemTotal")?;
         total.is_bytes.then_some(total.value)
     }
+
+    /// Takes what the file systems said last, and has them asked again where it is time. Waits for nothing.
+    pub fn look_at_space(&mut self, roots: &Arc<Roots>, space: &NodeSpace) {
+        self.file_systems = space.look(roots, self.taken_at, &mut Buffer::default());
+    }
 }
 
-/// Reads the node, now. Its file systems are asked through `space`; without, they are left out.
-pub fn read(roots: &Arc<Roots>, space: Option<&NodeSpace>) -> NodeReading {
+/// Reads the node, now, but for its file systems: [`NodeReading::look_at_space`].
+pub fn read(roots: &Roots) -> NodeReading {
     let mut buffer = Buffer::default();
     let taken_at = Instant::now();
-    let file_systems = space.map(|space| space.look(roots, taken_at, &mut buffer)).unwrap_or_default();
     let transport = network::read(roots, &mut buffer);
     let zfs = zfs::read(roots, &mut buffer);
     let mut text = |name: &str| {
@@ -141,7 +145,7 @@ pub fn read(roots: &Arc<Roots>, space: Option<&NodeSpace>) -> NodeReading {
         taken_at_unix: SystemTime::now(),
         vmstat: parse_vmstat(&text("vmstat")),
         transport,
-        file_systems,
+        file_systems: Vec::new(),
         zfs,
         stat: parse_stat(&text("stat")),
         load: parse_loadavg(&text("loadavg")),
@@ -326,7 +330,7 @@ mod tests {
     #[test]
     fn this_node() {
         let roots = Arc::new(Roots::of_this_machine().unwrap());
-        let reading = read(&roots, None);
+        let reading = read(&roots);
         assert!(!reading.stat.cpus.is_empty());
         assert!(reading.memory_total_bytes().unwrap() > 0);
         assert!(reading.load.is_some());
@@ -341,8 +345,9 @@ mod tests {
         let space = NodeSpace::new(crate::space::SpacePool::default());
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         let told = loop {
-            let told = read(&roots, Some(&space)).file_systems;
-            if let Some((_, space)) = told.into_iter().find(|(point, _)| point == "/") {
+            let mut reading = read(&roots);
+            reading.look_at_space(&roots, &space);
+            if let Some((_, space)) = reading.file_systems.into_iter().find(|(point, _)| point == "/") {
                 break space.file_system;
             }
             assert!(Instant::now() < deadline, "the root was never told of");

@@ -252,8 +252,10 @@ fn caps_zombies_and_space_agree_with_the_kernels() {
     let watched = found(&container);
     let pool = SpacePool::default();
     let mut reader = watched.reader().with_space(&pool, watched.roots.clone());
-    let reading = read_until(&mut reader, |reading| reading.pids.zombies == Some(2) && reading.space.is_some());
-    assert_eq!((reading.pids.tasks, reading.live_processes), (Some(3), Some(1)));
+    let reading = read_until(&mut reader, |reading| {
+        let left = (reading.pids.tasks, reading.live_processes) == (Some(3), Some(1));
+        left && reading.pids.zombies == Some(2) && reading.space.is_some()
+    });
     let space = reading.space.unwrap();
     let said = rustix::fs::statvfs(container.directory.path()).unwrap();
     assert_eq!(space.file_system.size_bytes, said.f_blocks * said.f_frsize);

@@ -153,8 +153,8 @@ fn zfs() -> Zfs {
 
 #[test]
 fn names_of_the_node() {
-    let roots = std::sync::Arc::new(Roots::of_this_machine().unwrap());
-    let mut node = node::read(&roots, None);
+    let roots = Roots::of_this_machine().unwrap();
+    let mut node = node::read(&roots);
     node.file_systems = vec![("/".to_owned(), space())];
     node.zfs = Some(zfs());
     node.vmstat = vec![("oom_kill".into(), 5)];
@@ -352,8 +352,8 @@ fn reserved_names() {
 
 #[test]
 fn promtool_finds_no_error() {
-    let roots = std::sync::Arc::new(Roots::of_this_machine().unwrap());
-    let mut node = node::read(&roots, None);
+    let roots = Roots::of_this_machine().unwrap();
+    let mut node = node::read(&roots);
     node.file_systems = vec![("/".to_owned(), space())];
     node.zfs = Some(zfs());
     let base = Labels::new(&[]);
