@@ -287,6 +287,33 @@ mod tests {
         assert_eq!((transport.tcp.activeopens, transport.udp.noports), (None, Some(7)));
     }
 
+    /// Wherever a file is cut, a value is what the whole file says, or absent; never a part of it.
+    #[test]
+    fn a_cut_file_tells_nothing_wrong() {
+        let text = b"Tcp: MaxConn ActiveOpens RetransSegs\nTcp: -1 12345 67890\n\
+            Udp: InDatagrams NoPorts\nUdp: 111 222\nTcpExt: ListenDrops TCPTimeouts\nTcpExt: 333 444\n";
+        let (whole, sockets) = (parsed(text), b"sockets: used 28\nTCP: inuse 11 orphan 0 tw 33 alloc 21 mem 180\n");
+        let mut all_sockets = Sockets::default();
+        parse_sockets(sockets, &mut all_sockets);
+        for cut in 0..text.len() {
+            let part = parsed(&text[..cut]);
+            let tcp = part.tcp.all().zip(whole.tcp.all());
+            for (part, whole) in tcp.chain(part.udp.all().zip(whole.udp.all())) {
+                assert!(part.1.is_none() || part == whole, "{part:?} after {cut} bytes");
+            }
+        }
+        for cut in 0..sockets.len() {
+            let mut part = Sockets::default();
+            parse_sockets(&sockets[..cut], &mut part);
+            for (part, whole) in
+                [(part.all, all_sockets.all), (part.tcp, all_sockets.tcp), (part.time_wait, all_sockets.time_wait)]
+            {
+                assert!(part.is_none() || part == whole, "{part:?} after {cut} bytes");
+            }
+        }
+        assert_eq!((whole.tcp.tcptimeouts, all_sockets.time_wait), (Some(444), Some(33)));
+    }
+
     #[test]
     fn sockets_table() {
         let mut sockets = Sockets::default();

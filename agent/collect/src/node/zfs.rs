@@ -218,6 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_kstat_tells_nothing_wrong() {
+        let text = format!("{HEAD}hits 4 8772612\nsigned 3 -512\ndataset_name 7 tank/a b\n");
+        let whole = parse_named(text.as_bytes()).unwrap();
+        assert_eq!(whole.rows.len(), 2);
+        for cut in 0..text.len() {
+            let Some(part) = parse_named(&text.as_bytes()[..cut]) else { continue };
+            assert!(part.rows.iter().all(|row| whole.rows.contains(row)), "{part:?} after {cut} bytes");
+            assert!(part.dataset.is_none() || part.dataset == whole.dataset);
+        }
+    }
+
+    #[test]
     fn io_and_state() {
         let text = b"16 3 0x00 1 80 795 395\nnread    nwritten reads\n2826240  x 33 9\n";
         let rows = parse_io(text).unwrap();
