@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_broker::Client;
+use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
 use sonde_host::TargetId;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -90,6 +91,7 @@ pub(crate) struct Keeper {
     parts: Parts,
     placing: Placing,
     budget: FdBudget,
+    space: SpacePool,
     next_target: u64,
     config_text: String,
     refreshers: Vec<oneshot::Sender<()>>,
@@ -106,6 +108,7 @@ impl Keeper {
         Self {
             placing: Placing::new(with, state),
             budget: FdBudget::of_process(KEPT_FILES),
+            space: SpacePool::default(),
             next_target: 0,
             config_text: parts.config_text.clone(),
             refreshers: Vec::new(),
@@ -337,7 +340,8 @@ impl Keeper {
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
         self.parts.broker.note(&found, &owner);
-        let reader = InstanceReader::new(found.clone(), self.parts.roots.clone(), &self.budget);
+        let roots = self.parts.roots.clone();
+        let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&self.space, roots);
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sonde_collect::Roots;
 use sonde_collect::node::{self, NodeReading};
+use sonde_collect::space::{NodeSpace, SpacePool};
 
 use crate::floor::Scraper;
 use crate::gate::flight::{Ask, Flights};
@@ -20,11 +21,14 @@ pub struct TakenNode {
 pub struct NodeGate {
     roots: Arc<Roots>,
     flights: Flights<Arc<TakenNode>>,
+    space: Arc<NodeSpace>,
 }
 
 impl NodeGate {
     pub fn new(roots: Arc<Roots>) -> Self {
-        Self { roots, flights: Flights::default() }
+        // Threads of its own: what instances' file systems do to theirs is no matter of the node's.
+        let space = Arc::new(NodeSpace::new(SpacePool::default()));
+        Self { roots, flights: Flights::default(), space }
     }
 
     /// A reading for `scraper`; the last where it may not have its own, or the kernel takes too long. `None` if there is neither.
@@ -35,10 +39,12 @@ impl NodeGate {
         wait: Duration,
         threads: &ReadingThreads,
     ) -> Option<Arc<TakenNode>> {
-        let roots = self.roots.clone();
+        let (roots, space) = (self.roots.clone(), self.space.clone());
         let take = move |_| {
             let at = Instant::now();
-            Arc::new(TakenNode { reading: node::read(&roots), at })
+            let mut reading = node::read(&roots);
+            reading.look_at_space(&roots, &space);
+            Arc::new(TakenNode { reading, at })
         };
         self.flights.read(Ask { scraper, floor, wait }, threads, take).await
     }

@@ -11,15 +11,18 @@ use sonde_collect::{
 };
 
 /// What a reading reads of a hybrid machine each time; what is not there is left out.
-const FILES: [(Option<Controller>, &str); 22] = [
+const FILES: [(Option<Controller>, &str); 25] = [
     (Some(Controller::Cpuacct), "cpuacct.usage"),
     (None, "cpu.stat"),
     (Some(Controller::Cpu), "cpu.stat"),
+    (Some(Controller::Cpu), "cpu.stat.local"),
     (Some(Controller::Memory), "memory.usage_in_bytes"),
     (Some(Controller::Memory), "memory.max_usage_in_bytes"),
     (Some(Controller::Memory), "memory.stat"),
     (Some(Controller::Memory), "memory.failcnt"),
     (Some(Controller::Memory), "memory.oom_control"),
+    (Some(Controller::Memory), "memory.kmem.usage_in_bytes"),
+    (Some(Controller::Pids), "tasks"),
     (Some(Controller::Memory), "cgroup.procs"),
     (Some(Controller::Pids), "pids.current"),
     (Some(Controller::Pids), "pids.events"),
@@ -35,6 +38,9 @@ const FILES: [(Option<Controller>, &str); 22] = [
     (None, "pids.current"),
     (None, "io.stat"),
 ];
+
+/// And of its leader, where that has a network namespace of its own.
+const LEADERS: [&str; 6] = ["stat", "net/dev", "net/snmp", "net/netstat", "net/sockstat", "net/sockstat6"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -62,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     if let Some(leader) = reading.leader {
         let process = roots.proc.join(leader.pid.to_string());
-        bare.extend(["stat", "net/dev"].iter().filter_map(|name| source::open(&process.join(name)).ok()));
+        bare.extend(LEADERS.iter().filter_map(|name| source::open(&process.join(name)).ok()));
     }
     let mut buffer = vec![0; 16 * 1024];
     let mut reads = || {

@@ -51,6 +51,11 @@ pub fn pairs<'a>(text: &'a [u8], mut take: impl FnMut(&'a [u8], u64)) {
     }
 }
 
+/// The value of the first whole line `key value` with this key.
+pub fn value_of(text: &[u8], key: &[u8]) -> Option<u64> {
+    lines(text).find_map(|line| number(line.strip_prefix(key)?.strip_prefix(b" ")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

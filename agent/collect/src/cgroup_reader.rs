@@ -3,22 +3,22 @@
 //! Each file of the plan that exists is kept open and parsed into the reading, in one pass. v1
 //! controllers give CPU, memory, tasks, devices and the freezer where they are mounted; the cgroup2 tree gives
 //! what it has besides: everything when unified, pressure and the split of CPU time when hybrid.
-//! Limits change seldom and are read anew every [`LIMITS_EVERY`].
+//! Limits change seldom and are read anew every [`LIMITS_EVERY`]. The network namespace's files are read through the
+//! leader, never for one in the host's.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cgroup_v1;
-use crate::cgroup_v2;
 use crate::found::Found;
 use crate::leader::Leader;
-use crate::mounts::{Controller, Roots};
+use crate::limits::{self, Caps};
+use crate::mounts::{Controller, Mode, Roots};
 use crate::plan::{Item, PLAN, take};
-use crate::reading::{Descriptors, Gone, LeaderState, Limits, Reading};
+use crate::reading::{Descriptors, Gone, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
+use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{bytes, netdev, process, walk};
+use crate::{netdev, process, transport, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -34,12 +34,14 @@ pub(crate) struct CgroupReader {
     budget: FdBudget,
     files: Vec<(Item, &'static str, Kept)>,
     procs: Option<Kept>,
-    limits: Limits,
+    caps: Caps,
     limits_read_at: Option<Instant>,
     /// Soft limits of open files, by pid, as of `limits_read_at`.
     file_limits: Vec<(u32, Option<u64>)>,
     leader: Option<Led>,
     started_unix_seconds: Option<f64>,
+    /// Asks for the space of the root's file system; none where nobody gave a pool to ask.
+    space: Option<Watch>,
     buffer: Buffer,
     /// Faults at opening that may pass, such as a lack of descriptors.
     opening_problems: Vec<ReadProblem>,
@@ -51,8 +53,26 @@ struct Led {
     leader: Leader,
     stat: Option<Kept>,
     /// None in the host's network namespace.
-    net_dev: Option<Kept>,
+    network: Vec<(NetFile, Kept)>,
 }
+
+/// A file of a network namespace.
+#[derive(Clone, Copy, Debug)]
+enum NetFile {
+    Dev,
+    Snmp,
+    Netstat,
+    Sockstat,
+    Sockstat6,
+}
+
+const NET_FILES: [(NetFile, &str); 5] = [
+    (NetFile::Dev, "net/dev"),
+    (NetFile::Snmp, "net/snmp"),
+    (NetFile::Netstat, "net/netstat"),
+    (NetFile::Sockstat, "net/sockstat"),
+    (NetFile::Sockstat6, "net/sockstat6"),
+];
 
 impl CgroupReader {
     pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget) -> Self {
@@ -63,10 +83,11 @@ impl CgroupReader {
             budget,
             files: Vec::with_capacity(PLAN.len()),
             procs: None,
-            limits: Limits::default(),
+            caps: Caps::default(),
             limits_read_at: None,
             file_limits: Vec::new(),
             leader: None,
+            space: None,
             buffer: Buffer::default(),
             opening_problems: Vec::new(),
         };
@@ -74,10 +95,17 @@ impl CgroupReader {
         reader
     }
 
+    pub(crate) fn watch_space(&mut self, watch: Watch) {
+        self.space = Some(watch);
+    }
+
     fn open_plan(&mut self) {
         self.files.clear();
         self.opening_problems.clear();
         let found = self.found.clone();
+        // v1's lists of pids are cached with the open file, and each read within a second of the last gets the old list
+        // and keeps it alive: a file that was kept open would never tell of who came and went. These are opened anew.
+        let anew = FdBudget::new(0);
         for (item, place, name) in PLAN {
             let directory = match place {
                 Some(controller) => found.cgroups.v1(controller),
@@ -89,7 +117,8 @@ impl CgroupReader {
             if self.has(item) || (split && self.has(Item::CpuStatV2)) {
                 continue;
             }
-            match Kept::new(directory.join(name), &self.budget) {
+            let budget = if item == Item::Threads && place.is_some() { &anew } else { &self.budget };
+            match Kept::new(directory.join(name), budget) {
                 Ok(file) => self.files.push((item, name, file)),
                 Err(Fault::Problem(reason)) => {
                     self.opening_problems.push(ReadProblem { file: name, reason });
@@ -98,7 +127,8 @@ impl CgroupReader {
             }
         }
         if let Some(primary) = found.cgroups.primary(&self.roots) {
-            self.procs = Kept::new(primary.join("cgroup.procs"), &self.budget).ok();
+            let budget = if self.roots.mounts.mode() == Mode::Unified { &self.budget } else { &anew };
+            self.procs = Kept::new(primary.join("cgroup.procs"), budget).ok();
         }
     }
 
@@ -109,29 +139,24 @@ impl CgroupReader {
     /// Fills `reading`.
     pub(crate) fn read(&mut self, reading: &mut Reading) -> Result<(), Gone> {
         let has_children = self.identity()?;
-        let now = reading.taken_at;
         if !self.opening_problems.is_empty() {
             self.open_plan();
         }
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading);
-        let limits_due = self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY);
-        if limits_due {
-            self.limits = self.read_limits();
-            self.limits_read_at = Some(now);
-            self.file_limits.clear();
-        }
-        reading.limits = self.limits;
-        if reading.limits.cpu_quota_us.is_none() {
-            reading.throttling = None;
-        }
         let pids = self.pids(has_children, reading);
         self.read_leader(pids.as_ref().map_or(&[], |(pids, _)| pids), reading);
+        self.read_limits(reading);
+        self.count_zombies(reading);
         // A part of them would be a wrong count.
         if let Some((pids, true)) = pids {
             self.count_processes(&pids, reading);
         }
         reading.started_unix_seconds = self.started_unix_seconds;
+        // Asked for before the processes were counted; as often as not the answer is there by now.
+        if reading.leader.is_some() {
+            reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+        }
         self.identity().map(|_| ())
     }
 
@@ -168,47 +193,31 @@ impl CgroupReader {
         }
     }
 
-    fn read_limits(&mut self) -> Limits {
-        let mut limits = Limits::default();
+    fn read_limits(&mut self, reading: &mut Reading) {
+        let now = reading.taken_at;
+        if self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY) {
+            let leader = self.leader.as_ref().map(|led| &led.leader);
+            self.caps = limits::read(&self.found.cgroups, &self.roots, leader, &mut self.buffer);
+            self.limits_read_at = Some(now);
+            self.file_limits.clear();
+        }
+        reading.limits = self.caps.limits;
+        reading.device_limits.clone_from(&self.caps.device_limits);
+        reading.huge_pages.clone_from(&self.caps.huge_pages);
+        if reading.limits.cpu_quota_us.is_none() {
+            reading.throttling = None;
+        }
+    }
+
+    /// The kernel counts tasks until somebody has waited for them, and lists only those that live.
+    fn count_zombies(&self, reading: &mut Reading) {
+        use std::os::unix::fs::MetadataExt;
         let cgroups = &self.found.cgroups;
-        let buffer = &mut self.buffer;
-        let mut text = |directory: Option<&Path>, name: &str| {
-            let path = directory?.join(name);
-            buffer.read_path(&path).ok().map(<[u8]>::to_vec)
-        };
-        let cpu = cgroups.v1(Controller::Cpu);
-        let quota = text(cpu, "cpu.cfs_quota_us");
-        limits.cpu_quota_us = quota.as_deref().and_then(cgroup_v1::cpu_quota_us);
-        limits.cpu_period_us = text(cpu, "cpu.cfs_period_us").as_deref().and_then(bytes::single);
-        limits.cpu_shares = text(cpu, "cpu.shares").as_deref().and_then(bytes::single);
-        let memory = cgroups.v1(Controller::Memory);
-        let mut v1_memory = |name| text(memory, name).as_deref().and_then(cgroup_v1::memory_limit);
-        limits.memory_bytes = v1_memory("memory.limit_in_bytes");
-        limits.memory_swap_bytes = v1_memory("memory.memsw.limit_in_bytes");
-        limits.memory_reservation_bytes = v1_memory("memory.soft_limit_in_bytes");
-        let pids = cgroups.v1(Controller::Pids);
-        limits.tasks = text(pids, "pids.max").as_deref().and_then(cgroup_v2::limit);
-        let v2 = cgroups.v2.as_deref();
-        if cpu.is_none() {
-            if let Some(max) = text(v2, "cpu.max") {
-                cgroup_v2::cpu_max(&max, &mut limits);
-            }
-            let weight = text(v2, "cpu.weight").as_deref().and_then(bytes::single);
-            limits.cpu_shares = weight.map(cgroup_v2::shares_of_weight);
+        let directory = cgroups.v1(Controller::Pids).or(cgroups.v2.as_deref());
+        let alone = directory.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|it| it.nlink() == 2);
+        if let (Some(tasks), Some(live), true) = (reading.pids.tasks, reading.pids.live_threads, alone) {
+            reading.pids.zombies = Some(tasks.saturating_sub(live));
         }
-        if memory.is_none() {
-            let mut v2_memory = |name| text(v2, name).as_deref().and_then(cgroup_v2::limit);
-            limits.memory_bytes = v2_memory("memory.max");
-            limits.memory_reservation_bytes = v2_memory("memory.low").filter(|low| *low > 0);
-            limits.memory_swap_bytes = match (limits.memory_bytes, v2_memory("memory.swap.max")) {
-                (Some(memory), Some(swap)) => memory.checked_add(swap),
-                _ => None,
-            };
-        }
-        if pids.is_none() {
-            limits.tasks = text(v2, "pids.max").as_deref().and_then(cgroup_v2::limit);
-        }
-        limits
     }
 
     /// The processes, and whether these are all; none where they cannot be told.
@@ -242,18 +251,10 @@ impl CgroupReader {
         }
         let Some(led) = &self.leader else { return };
         reading.leader = known.or_else(|| led.state(&mut self.buffer));
-        if let Some(net_dev) = &led.net_dev {
-            match net_dev.read(&mut self.buffer) {
-                Ok(text) => {
-                    reading.network = Some(netdev::parse(text));
-                    reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
-                }
-                Err(Fault::Problem(reason)) => {
-                    reading.problems.push(ReadProblem { file: "net/dev", reason });
-                }
-                Err(Fault::Gone | Fault::Unsupported) => {}
-            }
+        if let Some(space) = &mut self.space {
+            space.ask(&led.leader, reading.taken_at);
         }
+        led.read_network(&mut self.buffer, reading);
     }
 
     fn find_leader(&mut self) -> Option<Led> {
@@ -261,7 +262,8 @@ impl CgroupReader {
         let directory = leader.directory(&self.roots);
         let stat = Kept::new(directory.join("stat"), &self.budget).ok();
         let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(&self.roots);
-        let net_dev = own_network.then(|| Kept::new(directory.join("net/dev"), &self.budget).ok()).flatten();
+        let kept = |(file, name)| Some((file, Kept::new(directory.join(name), &self.budget).ok()?));
+        let network = if own_network { NET_FILES.into_iter().filter_map(kept).collect() } else { Vec::new() };
         // What was opened by number is the leader's only if it has not ended meanwhile.
         if !leader.is_alive() {
             return None;
@@ -269,7 +271,7 @@ impl CgroupReader {
         if self.started_unix_seconds.is_none() {
             self.started_unix_seconds = Some(crate::reader::started_unix_seconds(leader.start_ticks));
         }
-        Some(Led { leader, stat, net_dev })
+        Some(Led { leader, stat, network })
     }
 
     fn count_processes(&mut self, pids: &[u32], reading: &mut Reading) {
@@ -294,6 +296,31 @@ impl Led {
         let text = self.stat.as_ref()?.read(buffer).ok()?;
         let stat = process::parse_stat(text)?;
         (stat.start_ticks == self.leader.start_ticks).then_some(LeaderState { pid: stat.pid, state: stat.state })
+    }
+
+    fn read_network(&self, buffer: &mut Buffer, reading: &mut Reading) {
+        for (file, kept) in &self.network {
+            let text = match kept.read(buffer) {
+                Ok(text) => text,
+                Err(Fault::Problem(reason)) => {
+                    let file = NET_FILES[*file as usize].1;
+                    reading.problems.push(ReadProblem { file, reason });
+                    continue;
+                }
+                Err(Fault::Gone | Fault::Unsupported) => continue,
+            };
+            if let NetFile::Dev = file {
+                reading.network = Some(netdev::parse(text));
+                reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
+                continue;
+            }
+            let it = reading.transport.get_or_insert_default();
+            match file {
+                NetFile::Dev => {}
+                NetFile::Snmp | NetFile::Netstat => transport::parse(text, it),
+                NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
+            }
+        }
     }
 }
 

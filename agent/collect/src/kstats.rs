@@ -10,7 +10,8 @@ use crate::found::Found;
 use crate::mounts::Roots;
 use crate::process;
 use crate::reader::{started_unix_seconds, ticks_per_second};
-use crate::reading::{Freezer, Reading, Stall};
+use crate::reading::{Freezer, MEMORY_PARTS, Reading, Stall};
+use crate::space::Space;
 
 /// The interface promises no more processes than this.
 pub const PROCESSES_MAX: usize = 1024;
@@ -31,7 +32,7 @@ pub enum KstatValue {
 /// A named group of statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kstat {
-    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `io`, `instance`.
+    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `instance`.
     pub module: &'static str,
     /// An interface's, device's or resource's name; empty where there is one only.
     pub name: String,
@@ -87,8 +88,28 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
             ("written_bytes", device.written_bytes),
             ("reads", device.reads),
             ("writes", device.writes),
+            ("discarded_bytes", device.discarded_bytes),
+            ("discards", device.discards),
         ]),
     }));
+    if let Some(transport) = &reading.transport {
+        let unsigned = |(name, value): (_, Option<u64>)| Some((name, KstatValue::Unsigned(value?)));
+        all.push(only("tcp", transport.tcp.all().filter_map(unsigned).collect()));
+        all.push(only("udp", transport.udp.all().filter_map(unsigned).collect()));
+        let sockets = &transport.sockets;
+        all.push(only(
+            "sockets",
+            present([
+                ("all", sockets.all),
+                ("tcp", sockets.tcp),
+                ("tcp6", sockets.tcp6),
+                ("udp", sockets.udp),
+                ("udp6", sockets.udp6),
+                ("time_wait", sockets.time_wait),
+            ]),
+        ));
+    }
+    all.extend(reading.space.as_ref().map(file_system));
     all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
     all
 }
@@ -99,6 +120,19 @@ fn present<const N: usize>(statistics: [(&'static str, Option<u64>); N]) -> Vec<
 
 fn only(module: &'static str, statistics: Vec<(&'static str, KstatValue)>) -> Kstat {
     Kstat { module, name: String::new(), statistics }
+}
+
+fn file_system(space: &Space) -> Kstat {
+    let it = &space.file_system;
+    let mut statistics = present([
+        ("size_bytes", Some(it.size_bytes)),
+        ("free_bytes", Some(it.free_bytes)),
+        ("available_bytes", Some(it.available_bytes)),
+        ("inodes", it.inodes),
+        ("inodes_free", it.inodes_free),
+    ]);
+    statistics.push(("age_seconds", KstatValue::Float(space.age.as_secs_f64())));
+    Kstat { module: "file_system", name: "/".to_owned(), statistics }
 }
 
 fn instance(reading: &Reading) -> Kstat {
@@ -128,29 +162,50 @@ fn cpu(reading: &Reading) -> Kstat {
             ("periods", throttling.map(|throttling| throttling.periods)),
             ("throttled_periods", throttling.map(|throttling| throttling.throttled_periods)),
             ("throttled_ns", throttling.map(|throttling| throttling.throttled_ns)),
+            ("burst_periods", throttling.and_then(|throttling| throttling.burst_periods)),
+            ("burst_ns", throttling.and_then(|throttling| throttling.burst_ns)),
+            ("held_ns", reading.held_ns),
         ]),
     )
 }
 
 fn memory(reading: &Reading) -> Kstat {
     let memory = &reading.memory;
-    only(
-        "memory",
-        present([
-            ("usage_bytes", memory.usage_bytes),
-            ("max_usage_bytes", memory.max_usage_bytes),
-            ("working_set_bytes", memory.working_set_bytes),
-            ("rss_bytes", memory.rss_bytes),
-            ("cache_bytes", memory.cache_bytes),
-            ("swap_bytes", memory.swap_bytes),
-            ("mapped_file_bytes", memory.mapped_file_bytes),
-            ("kernel_bytes", memory.kernel_bytes),
-            ("limit_hits", memory.limit_hits),
-            ("oom_kills", memory.oom_kills),
-            ("pgfault", memory.pgfault),
-            ("pgmajfault", memory.pgmajfault),
-        ]),
-    )
+    let events = &memory.events;
+    let mut statistics = present([
+        ("usage_bytes", memory.usage_bytes),
+        ("max_usage_bytes", memory.max_usage_bytes),
+        ("working_set_bytes", memory.working_set_bytes),
+        ("rss_bytes", memory.rss_bytes),
+        ("cache_bytes", memory.cache_bytes),
+        ("swap_bytes", memory.swap_bytes),
+        ("mapped_file_bytes", memory.mapped_file_bytes),
+        ("kernel_bytes", memory.kernel_bytes),
+        ("limit_hits", memory.limit_hits),
+        ("oom_kills", memory.oom_kills),
+        ("pgfault", memory.pgfault),
+        ("pgmajfault", memory.pgmajfault),
+        ("active_file_bytes", memory.active_file_bytes),
+        ("inactive_file_bytes", memory.inactive_file_bytes),
+        ("file_dirty_bytes", memory.file_dirty_bytes),
+        ("file_writeback_bytes", memory.file_writeback_bytes),
+        ("pages_scanned", memory.pages_scanned),
+        ("pages_scanned_direct", memory.pages_scanned_direct),
+        ("pages_stolen", memory.pages_stolen),
+        ("refaults_file", memory.refaults_file),
+        ("refaults_anon", memory.refaults_anon),
+        ("under_oom", memory.under_oom),
+        ("low_events", events.low),
+        ("high_events", events.high),
+        ("max_events", events.max),
+        ("oom_events", events.oom),
+        ("oom_group_kills", events.oom_group_kill),
+        ("swap_limit_hits", events.swap_max),
+        ("swap_failures", events.swap_fail),
+    ]);
+    let parts = MEMORY_PARTS.into_iter().zip(memory.part_bytes);
+    statistics.extend(parts.filter_map(|(part, bytes)| Some((part, KstatValue::Unsigned(bytes?)))));
+    only("memory", statistics)
 }
 
 fn pids(reading: &Reading) -> Kstat {
@@ -159,6 +214,8 @@ fn pids(reading: &Reading) -> Kstat {
         present([
             ("tasks", reading.pids.tasks),
             ("processes", reading.pids.processes),
+            ("peak", reading.pids.peak),
+            ("zombies", reading.pids.zombies),
             ("limit_hits", reading.pids.limit_hits),
             ("descriptors", reading.descriptors.map(|fds| fds.open)),
         ]),
@@ -177,6 +234,12 @@ fn limits(reading: &Reading) -> Kstat {
             ("memory_reservation_bytes", limits.memory_reservation_bytes),
             ("memory_swap_bytes", limits.memory_swap_bytes),
             ("tasks", limits.tasks),
+            ("cpu_burst_us", limits.cpu_burst_us),
+            ("cpu_weight", limits.cpu_weight),
+            ("cpus_allowed", limits.cpus_allowed),
+            ("memory_high_bytes", limits.memory_high_bytes),
+            ("memory_min_bytes", limits.memory_min_bytes),
+            ("swap_bytes", limits.swap_bytes),
         ]),
     )
 }

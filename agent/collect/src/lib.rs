@@ -34,14 +34,17 @@ pub mod rules;
 pub mod runc;
 pub mod runtime;
 pub mod source;
+pub mod space;
 pub mod state;
 pub mod template;
+pub mod transport;
 pub mod walk;
 pub mod watcher;
 
 mod cgroup_reader;
 mod claims;
 mod group_reader;
+mod limits;
 mod path_bytes;
 mod plan;
 mod root_file;

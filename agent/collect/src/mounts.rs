@@ -179,7 +179,7 @@ fn keep_whole(slot: &mut Option<Mount>, mount: &Mount) {
 }
 
 /// mountinfo writes blank, tab, newline and backslash as a backslash and three octal digits.
-fn unescaped(field: &[u8]) -> PathBuf {
+pub(crate) fn unescaped(field: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -2,15 +2,20 @@
 //! what little else a machine's dashboard asks first.
 //!
 //! Each part is `None` or empty where its file is missing or makes no sense, and none costs another its value. Times
-//! are seconds, sizes bytes. Nothing here can block: no file system is asked for its space.
+//! are seconds, sizes bytes. Nothing here can block: file systems are asked for their space apart ([`crate::space`]).
+
+pub mod network;
+pub mod zfs;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::mounts::Roots;
 use crate::reader::ticks_per_second;
 use crate::reading::Stall;
 use crate::source::Buffer;
+use crate::space::{NodeSpace, Space};
 use crate::{bytes, netdev, pressure};
 
 /// The modes of `/proc/stat`'s `cpu` lines, in order (proc_stat(5)); guest times are within user and nice.
@@ -53,6 +58,8 @@ pub struct Disk {
     pub device: String,
     /// Fields 4 to 14: reads, merged, sectors, ms; the same of writes; in flight, ms busy, ms weighted.
     pub fields: [u64; 11],
+    /// Fields 15 to 20: discards, merged, sectors, ms (since Linux 4.18), flushes, ms (since 5.5).
+    pub later: [Option<u64>; 6],
 }
 
 impl Disk {
@@ -95,6 +102,14 @@ pub struct NodeReading {
     pub network: Vec<(String, [u64; 16])>,
     /// Whole block devices.
     pub disks: Vec<Disk>,
+    /// What `/proc/vmstat` counts of paging, swapping and kills: the names that node_exporter has by default.
+    pub vmstat: Vec<(String, u64)>,
+    /// Protocols, sockets and interfaces.
+    pub transport: network::Network,
+    /// File systems by mount point, as last told.
+    pub file_systems: Vec<(String, Space)>,
+    /// ZFS; none where there is none.
+    pub zfs: Option<zfs::Zfs>,
     /// Pressure of CPU, memory, io.
     pub pressure: [Option<Stall>; 3],
     /// Open files of the whole node, and how many there can be.
@@ -107,19 +122,31 @@ impl NodeReading {
         let total = self.memory.iter().find(|line| line.name == "MemTotal")?;
         total.is_bytes.then_some(total.value)
     }
+
+    /// Takes what the file systems said last, and has them asked again where it is time. Waits for nothing.
+    pub fn look_at_space(&mut self, roots: &Arc<Roots>, space: &NodeSpace) {
+        self.file_systems = space.look(roots, self.taken_at, &mut Buffer::default());
+    }
 }
 
-/// Reads the node, now.
+/// Reads the node, now, but for its file systems: [`NodeReading::look_at_space`].
 pub fn read(roots: &Roots) -> NodeReading {
     let mut buffer = Buffer::default();
+    let taken_at = Instant::now();
+    let transport = network::read(roots, &mut buffer);
+    let zfs = zfs::read(roots, &mut buffer);
     let mut text = |name: &str| {
         let path = roots.proc.join(name);
         buffer.read_path(&path).map(<[u8]>::to_vec).unwrap_or_default()
     };
     let disks = parse_diskstats(&text("diskstats"));
     NodeReading {
-        taken_at: Instant::now(),
+        taken_at,
         taken_at_unix: SystemTime::now(),
+        vmstat: parse_vmstat(&text("vmstat")),
+        transport,
+        file_systems: Vec::new(),
+        zfs,
         stat: parse_stat(&text("stat")),
         load: parse_loadavg(&text("loadavg")),
         memory: parse_meminfo(&text("meminfo")),
@@ -197,9 +224,24 @@ pub fn parse_diskstats(text: &[u8]) -> Vec<Disk> {
             for field in &mut fields {
                 *field = bytes::number(line.next()?)?;
             }
-            Some(Disk { device, fields })
+            let later = [(); 6].map(|()| line.next().and_then(bytes::number));
+            Some(Disk { device, fields, later })
         })
         .collect()
+}
+
+/// `/proc/vmstat`: of its some 150 lines those of paging, swapping, faults and kills.
+pub fn parse_vmstat(text: &[u8]) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    bytes::pairs(text, |key, value| {
+        let Ok(key) = std::str::from_utf8(key) else { return };
+        let fault = key.starts_with("pg") && key.contains("fault");
+        if fault || ["oom_kill", "pgpg", "pswp"].iter().any(|prefix| key.starts_with(prefix)) {
+            all.push((key.to_owned(), value));
+        }
+    });
+    all.retain(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+    all
 }
 
 /// `/proc/sys/fs/file-nr`: allocated, unused (always 0), most.
@@ -270,16 +312,48 @@ mod tests {
         let disks = parse_diskstats(b" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13\n 8 1 sda1 1 2 3\n\n");
         assert_eq!(disks.len(), 1);
         assert_eq!((disks[0].read_bytes(), disks[0].written_bytes()), (1536, 3584));
+        assert_eq!(disks[0].later, [Some(12), Some(13), None, None, None, None]);
+        let disks = parse_diskstats(
+            b" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n 8 1 sdb 1 2 3 4 5 6 7 8 9 10 11 12 x 14 15 16 17\n",
+        );
+        assert_eq!(disks[0].later, [Some(12), Some(13), Some(14), Some(15), None, None]);
+        assert_eq!(disks[1].later, [Some(12), None, Some(14), Some(15), Some(16), Some(17)]);
+        let vmstat = parse_vmstat(
+            b"nr_free_pages 1\npgpgin 2\npswpout 3\npgmajfault 4\noom_kill 5\npgscan 6\npgfault x\npgpgout 7",
+        );
+        let vmstat: Vec<_> = vmstat.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        assert_eq!(vmstat, [("pgpgin", 2), ("pswpout", 3), ("pgmajfault", 4), ("oom_kill", 5)]);
         assert_eq!(parse_file_nr(b"100\t0\t900\n"), Some((100, 900)));
         assert_eq!(parse_file_nr(b"100\n"), None);
     }
 
     #[test]
     fn this_node() {
-        let reading = read(&Roots::of_this_machine().unwrap());
+        let roots = Arc::new(Roots::of_this_machine().unwrap());
+        let reading = read(&roots);
         assert!(!reading.stat.cpus.is_empty());
         assert!(reading.memory_total_bytes().unwrap() > 0);
         assert!(reading.load.is_some());
         assert!(reading.network.iter().any(|(name, _)| name == "lo"));
+        assert!(
+            reading.transport.protocols.iter().any(|(protocol, name, _)| protocol == "Tcp" && name == "RetransSegs")
+        );
+        assert!(reading.transport.interfaces.iter().any(|interface| interface.name == "lo"));
+        assert!(reading.vmstat.iter().any(|(name, value)| name == "pgfault" && *value > 0));
+        assert!(reading.file_systems.is_empty());
+        // What was asked at one reading is told at a later one.
+        let space = NodeSpace::new(crate::space::SpacePool::default());
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        let told = loop {
+            let mut reading = read(&roots);
+            reading.look_at_space(&roots, &space);
+            if let Some((_, space)) = reading.file_systems.into_iter().find(|(point, _)| point == "/") {
+                break space.file_system;
+            }
+            assert!(Instant::now() < deadline, "the root was never told of");
+            std::thread::yield_now();
+        };
+        let said = rustix::fs::statvfs("/").unwrap();
+        assert_eq!(told.size_bytes, said.f_blocks * said.f_frsize);
     }
 }

@@ -4,6 +4,9 @@
 //! Only names, labels and units are inherited; the help texts are ours. A part of the reading that is
 //! empty is not written.
 
+mod network;
+mod storage;
+
 use std::time::SystemTime;
 
 use sonde_expo::{Kind, Labels, Number, Writer};
@@ -21,7 +24,18 @@ pub fn write_node(writer: &mut Writer<'_>, base: &Labels, reading: &NodeReading)
     write_system(writer, base, reading);
     write_memory(writer, base, reading);
     write_network(writer, base, reading);
+    network::write(writer, base, &reading.transport);
     write_disks(writer, base, &reading.disks);
+    storage::write_file_systems(writer, base, &reading.file_systems);
+    if let Some(zfs) = &reading.zfs {
+        storage::write_zfs(writer, base, zfs);
+    }
+    for (name, value) in &reading.vmstat {
+        let help = format!("{name} of /proc/vmstat.");
+        let family = format!("node_vmstat_{name}");
+        let mut family = writer.family(&family, Kind::Unknown, &help, "");
+        family.sample(base, &[], Number::Unsigned(*value));
+    }
     write_pressure(writer, base, reading);
 }
 
@@ -166,7 +180,29 @@ fn write_disks(writer: &mut Writer<'_>, base: &Labels, disks: &[Disk]) {
             family.sample(base, &[("device", &disk.device)], value(disk));
         }
     }
+    for (at, (name, unit, help)) in LATER.into_iter().enumerate() {
+        if disks.iter().all(|disk| disk.later[at].is_none()) {
+            continue;
+        }
+        let mut family = writer.family(name, COUNTER, help, unit);
+        for disk in disks {
+            if let Some(value) = disk.later[at] {
+                let value = if unit == "seconds" { milliseconds(value) } else { Number::Unsigned(value) };
+                family.sample(base, &[("device", &disk.device)], value);
+            }
+        }
+    }
 }
+
+/// What newer kernels tell besides: name, unit, help.
+const LATER: [(&str, &str, &str); 6] = [
+    ("node_disk_discards_completed_total", "", "Discards completed."),
+    ("node_disk_discards_merged_total", "", "Discards merged with others."),
+    ("node_disk_discarded_sectors_total", "", "Sectors of 512 bytes discarded."),
+    ("node_disk_discard_time_seconds_total", "seconds", "Time that all discards took together."),
+    ("node_disk_flush_requests_total", "", "Flushes completed."),
+    ("node_disk_flush_requests_time_seconds_total", "seconds", "Time that all flushes took together."),
+];
 
 fn write_pressure(writer: &mut Writer<'_>, base: &Labels, reading: &NodeReading) {
     let mut one = |name: &str, help: &str, total_us: Option<u64>| {

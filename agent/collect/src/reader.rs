@@ -16,6 +16,7 @@ use crate::group_reader::GroupReader;
 use crate::mounts::Roots;
 use crate::reading::{Gone, Reading};
 pub use crate::source::FdBudget;
+use crate::space::{SpacePool, Watch};
 
 /// Reads one instance.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ impl InstanceReader {
             Kind::Processes { pid, start_ticks, .. } => Source::Processes(GroupReader::new(roots, pid, start_ticks)),
         };
         Self { found, source }
+    }
+
+    /// Has the space of the root's file system asked on `pool` as well. A process group has none of its own.
+    #[must_use]
+    pub fn with_space(mut self, pool: &SpacePool, roots: Arc<Roots>) -> Self {
+        if let Source::Cgroup(source) = &mut self.source {
+            source.watch_space(Watch::new(pool.clone(), roots));
+        }
+        self
     }
 
     /// Which instance this reads.

@@ -4,9 +4,16 @@
 //! limit that is not set is `None` too: a number that means "unlimited" never leaves the parsers.
 //! Counters are the kernel's own and count from the birth of the cgroup, the network namespace or the process.
 
+mod memory;
+
 use std::time::{Instant, SystemTime};
 
+pub(crate) use memory::memory_part;
+pub use memory::{MEMORY_PARTS, Memory, MemoryEvents};
+
+use crate::space::Space;
 use crate::state::ReadProblem;
+use crate::transport::Transport;
 
 /// The instance is no more: its cgroup was removed, or its process has ended or is another one now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,49 +40,10 @@ pub struct Throttling {
     pub throttled_periods: u64,
     /// For how long, all CPUs together.
     pub throttled_ns: u64,
-}
-
-/// Memory, in bytes unless the name says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Charged now, page cache and all.
-    pub usage_bytes: Option<u64>,
-    /// The most that was ever charged.
-    pub max_usage_bytes: Option<u64>,
-    /// Usage without the page cache that is easily dropped (`inactive_file`); what the kubelet goes by.
-    pub working_set_bytes: Option<u64>,
-    /// Anonymous memory (v1 `total_rss`, v2 `anon`).
-    pub rss_bytes: Option<u64>,
-    /// Page cache (v1 `total_cache`, v2 `file`).
-    pub cache_bytes: Option<u64>,
-    /// Swapped out.
-    pub swap_bytes: Option<u64>,
-    /// Of the page cache, what is mapped.
-    pub mapped_file_bytes: Option<u64>,
-    /// The kernel's own for it (v2 `kernel`, v1 `memory.kmem.usage_in_bytes` is not read).
-    pub kernel_bytes: Option<u64>,
-    /// How often the limit was hit (v1 `memory.failcnt`, v2 `memory.events` `max`).
-    pub limit_hits: Option<u64>,
-    /// Processes killed for want of memory.
-    pub oom_kills: Option<u64>,
-    /// Page faults of the instance and what is below it.
-    pub pgfault: Option<u64>,
-    /// Of these, those that had to wait for a device.
-    pub pgmajfault: Option<u64>,
-    /// Page faults of the cgroup itself (v1 only).
-    pub own_pgfault: Option<u64>,
-    /// Major ones of the cgroup itself (v1 only).
-    pub own_pgmajfault: Option<u64>,
-}
-
-impl Memory {
-    /// Works out the working set: usage less what of the page cache is inactive, and not below 0.
-    pub fn set_working_set(&mut self, inactive_file_bytes: Option<u64>) {
-        self.working_set_bytes = match (self.usage_bytes, inactive_file_bytes) {
-            (Some(usage), Some(inactive)) => Some(usage.saturating_sub(inactive)),
-            _ => None,
-        };
-    }
+    /// In how many periods it went over the quota on what it had saved up. Missing before Linux 5.14.
+    pub burst_periods: Option<u64>,
+    /// For how long in all.
+    pub burst_ns: Option<u64>,
 }
 
 /// Tasks and processes.
@@ -85,8 +53,15 @@ pub struct Pids {
     pub tasks: Option<u64>,
     /// Processes.
     pub processes: Option<u64>,
+    /// The most tasks there ever were (v2 `pids.peak`).
+    pub peak: Option<u64>,
     /// How often a fork was refused for the limit (`pids.events` `max`).
     pub limit_hits: Option<u64>,
+    /// Tasks that still run or could, of the cgroup itself.
+    pub live_threads: Option<u64>,
+    /// Tasks that have ended and that nobody has waited for, or that are just ending. Each still counts against the
+    /// limit. None where there are cgroups below: their live tasks are not counted.
+    pub zombies: Option<u64>,
 }
 
 /// Open descriptors.
@@ -115,6 +90,55 @@ pub struct Limits {
     pub memory_swap_bytes: Option<u64>,
     /// Limit of tasks.
     pub tasks: Option<u64>,
+    /// What may be saved up of the CPU quota.
+    pub cpu_burst_us: Option<u64>,
+    /// v2's own `cpu.weight`.
+    pub cpu_weight: Option<u64>,
+    /// CPUs that the leader may run on: its cpuset and its own affinity.
+    pub cpus_allowed: Option<u64>,
+    /// Above this the kernel throttles and reclaims (v2 `memory.high`).
+    pub memory_high_bytes: Option<u64>,
+    /// Never reclaimed below this (v2 `memory.min`).
+    pub memory_min_bytes: Option<u64>,
+    /// Limit of swap alone (v2 `memory.swap.max`).
+    pub swap_bytes: Option<u64>,
+    /// Descriptors that the leader may open.
+    pub open_files: Option<Ulimit>,
+}
+
+/// A soft limit of a process, where that there is none is a fact worth telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ulimit {
+    /// There is none.
+    Unlimited,
+    /// So much.
+    At(u64),
+}
+
+/// What may be moved to and from one block device a second (v2 `io.max`, v1 `blkio.throttle.*_device`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceLimit {
+    /// `/dev/NAME`, or `MAJ:MIN` where the name is not known.
+    pub device: String,
+    /// Bytes read a second.
+    pub read_bytes: Option<u64>,
+    /// Bytes written a second.
+    pub written_bytes: Option<u64>,
+    /// Reads a second.
+    pub reads: Option<u64>,
+    /// Writes a second.
+    pub writes: Option<u64>,
+}
+
+/// Huge pages of one size (v2 `hugetlb.SIZE.*`; v1's hierarchy is not read).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HugePages {
+    /// As the kernel writes it: `2MB`.
+    pub page_size: String,
+    /// In use.
+    pub usage_bytes: Option<u64>,
+    /// How often the limit was hit.
+    pub limit_hits: Option<u64>,
 }
 
 /// One resource's pressure stall totals, in microseconds.
@@ -142,6 +166,8 @@ pub struct Pressure {
 pub struct DeviceIo {
     /// `/dev/NAME`, or `MAJ:MIN` where the name is not known.
     pub device: String,
+    /// `MAJ:MIN`.
+    pub number: String,
     /// Bytes read.
     pub read_bytes: Option<u64>,
     /// Bytes written.
@@ -150,6 +176,25 @@ pub struct DeviceIo {
     pub reads: Option<u64>,
     /// Writes.
     pub writes: Option<u64>,
+    /// Bytes discarded.
+    pub discarded_bytes: Option<u64>,
+    /// Discards.
+    pub discards: Option<u64>,
+    /// Where the io.cost controller rules the device: its time, in microseconds.
+    pub cost: IoCost,
+}
+
+/// Of v2's io.cost controller, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCost {
+    /// Device time used.
+    pub usage_us: Option<u64>,
+    /// Waited for device time.
+    pub wait_us: Option<u64>,
+    /// In debt for what could not be held back.
+    pub debt_us: Option<u64>,
+    /// Delayed on return to user mode for that debt.
+    pub delay_us: Option<u64>,
 }
 
 /// One network interface, seen from inside the instance.
@@ -208,6 +253,8 @@ pub struct Reading {
     pub cpu: Option<Cpu>,
     /// Throttling.
     pub throttling: Option<Throttling>,
+    /// How long it had tasks to run while its own quota or that of a cgroup above held it (`cpu.stat.local`).
+    pub held_ns: Option<u64>,
     /// Memory.
     pub memory: Memory,
     /// Tasks.
@@ -220,11 +267,19 @@ pub struct Reading {
     pub pressure: Pressure,
     /// Block devices; none where the kernel keeps no account.
     pub io: Option<Vec<DeviceIo>>,
+    /// What may be moved to and from block devices; those without a limit are left out.
+    pub device_limits: Vec<DeviceLimit>,
+    /// Huge pages, by size.
+    pub huge_pages: Vec<HugePages>,
     /// Network interfaces; none for an instance in the host's network namespace.
     pub network: Option<Vec<Interface>>,
     /// Packets that the loopback of its own network namespace dropped on the way out: it is down. cAdvisor passes
     /// loopback over, and so does `network`.
     pub loopback_transmit_dropped: Option<u64>,
+    /// TCP, UDP and sockets; none for an instance in the host's network namespace.
+    pub transport: Option<Transport>,
+    /// The file system of its root, as last told: it is asked apart, and may be older than the rest.
+    pub space: Option<Space>,
     /// Frozen or not; none where that cannot be asked.
     pub freezer: Option<Freezer>,
     /// The leader; none where no process lives.
@@ -246,14 +301,19 @@ impl Reading {
             took_ns: 0,
             cpu: None,
             throttling: None,
+            held_ns: None,
             memory: Memory::default(),
             pids: Pids::default(),
             descriptors: None,
             limits: Limits::default(),
             pressure: Pressure::default(),
             io: None,
+            device_limits: Vec::new(),
+            huge_pages: Vec::new(),
             network: None,
             loopback_transmit_dropped: None,
+            transport: None,
+            space: None,
             freezer: None,
             leader: None,
             live_processes: None,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::mounts::Controller;
+use sonde_collect::reading::{MEMORY_PARTS, Ulimit};
+use sonde_collect::space::SpacePool;
 use sonde_collect::state::judge;
 use sonde_collect::{
     Change, Discovery, DiscoveryConfig, FdBudget, Found, Gone, InstanceReader, InstanceState, NodeId, Reading, Reason,
@@ -42,7 +44,7 @@ impl Container {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
         std::fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "dd"] {
+        for applet in ["sh", "sleep", "cat", "dd", "nc", "nslookup"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         let name = format!("{NAME_PREFIX}-{kind}-{}", std::process::id());
@@ -171,6 +173,10 @@ fn a_reading_agrees_with_the_kernels_files() {
     assert_eq!(judge(None, &first).state, InstanceState::Running);
     let later =
         read_until(&mut reader, |reading| reading.throttling.unwrap().periods >= first.throttling.unwrap().periods + 4);
+    // What holds it is its own quota, which both files tell of.
+    if let (Some(before), Some(now)) = (first.held_ns, later.held_ns) {
+        assert!(now > before, "{now} after {before}");
+    }
     let judgement = judge(Some(&first), &later);
     assert_eq!((judgement.state, judgement.saturated), (InstanceState::Saturated, vec![Resource::Cpu]));
     assert_eq!(judgement.reasons, [Reason::CpuThrottled]);
@@ -181,6 +187,115 @@ fn a_reading_agrees_with_the_kernels_files() {
     let names: Vec<_> = kstats::kstats(&later, "").iter().map(|kstat| kstat.module).collect();
     assert!(names.contains(&"cpu") && names.contains(&"memory") && names.contains(&"limits"));
     assert_eq!(kstats::kstats(&later, "cpu").len(), 1);
+}
+
+/// What the kernel's file says of a name, parsed apart from what is tested: `Tcp`, `RetransSegs`.
+fn protocol(text: &str, prefix: &str, name: &str) -> Option<u64> {
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(prefix)?.strip_prefix(": "))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    let at = lines[0].iter().position(|column| *column == name)?;
+    Some(lines[1][at].parse().unwrap())
+}
+
+#[test]
+fn the_network_namespace_agrees_with_the_kernels_files() {
+    // Connections that nobody answers, datagrams that nobody takes, and a listener that stays.
+    let script = "i=0; while [ $i -lt 3 ]; do nc 127.0.0.1 9; i=$((i+1)); done; \
+        nslookup x 127.0.0.1; nc -l -p 7777 < /dev/zero > /dev/null & exec sleep 1000";
+    let Some(container) = Container::start("net", script) else { return };
+    let watched = found(&container);
+    let mut reader = watched.reader();
+    let reading = read_until(&mut reader, |reading| {
+        let transport = reading.transport.unwrap_or_default();
+        transport.tcp.activeopens == Some(3)
+            && transport.sockets.tcp.unwrap_or(0) + transport.sockets.tcp6.unwrap_or(0) == 1
+    });
+    let transport = reading.transport.unwrap();
+    let process = watched.roots.proc.join(reading.leader.unwrap().pid.to_string());
+    let file = |name: &str| std::fs::read_to_string(process.join("net").join(name)).unwrap();
+    let (snmp, netstat) = (file("snmp"), file("netstat"));
+    let mut compared = 0;
+    for (header, prefix) in [(&snmp, "Tcp"), (&netstat, "TcpExt"), (&snmp, "Udp")] {
+        let names = header.lines().find_map(|line| line.strip_prefix(prefix)?.strip_prefix(": ")).unwrap();
+        for name in names.split(' ') {
+            let lower = name.to_lowercase();
+            let mut all: Box<dyn Iterator<Item = (&str, Option<u64>)>> = match prefix {
+                "Udp" => Box::new(transport.udp.all()),
+                _ => Box::new(transport.tcp.all()),
+            };
+            if let Some((_, ours)) = all.find(|(ours, _)| *ours == lower) {
+                assert_eq!(ours, protocol(header, prefix, name), "{prefix} {name}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 40, "only {compared} columns have a counterpart");
+    // The kernel saw what the script did.
+    assert_eq!((transport.tcp.attemptfails, transport.tcp.outrsts), (Some(3), Some(3)));
+    assert!(
+        transport.udp.noports.unwrap() >= 1 && transport.udp.noports == transport.udp.outdatagrams,
+        "{transport:?}"
+    );
+    let used = file("sockstat").lines().find_map(|line| line.strip_prefix("sockets: used ")?.parse().ok());
+    assert_eq!(transport.sockets.all, used);
+    assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+    // In this test's own namespace, which is the node's here, there is more.
+    let own = std::fs::read_to_string("/proc/self/net/snmp").unwrap();
+    assert_ne!(protocol(&own, "Tcp", "OutSegs"), transport.tcp.outsegs);
+}
+
+#[test]
+fn caps_zombies_and_space_agree_with_the_kernels() {
+    // The shell gives way to one that waits for nobody; its children end when it has.
+    let child = "(while [ $(cat /proc/1/comm) = sh ]; do :; done)";
+    let Some(container) = Container::start("more", &format!("{child} & {child} & exec sleep 1000")) else { return };
+    let watched = found(&container);
+    let pool = SpacePool::default();
+    let mut reader = watched.reader().with_space(&pool, watched.roots.clone());
+    let reading = read_until(&mut reader, |reading| {
+        let left = (reading.pids.tasks, reading.live_processes) == (Some(3), Some(1));
+        left && reading.pids.zombies == Some(2) && reading.space.is_some()
+    });
+    let space = reading.space.unwrap();
+    let said = rustix::fs::statvfs(container.directory.path()).unwrap();
+    assert_eq!(space.file_system.size_bytes, said.f_blocks * said.f_frsize);
+    assert_eq!(space.file_system.inodes, Some(said.f_files));
+    // runc mounts the root for reading only.
+    assert!(space.file_system.read_only);
+    assert!(space.age < Duration::from_secs(20));
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", reading.leader.unwrap().pid)).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:")).unwrap().trim().replace(',', "");
+    let cpus: u32 = mask.chars().filter_map(|digit| digit.to_digit(16)).map(u32::count_ones).sum();
+    assert_eq!(reading.limits.cpus_allowed, Some(u64::from(cpus)));
+    assert_eq!(reading.limits.open_files, Some(Ulimit::At(64)));
+    if watched.is_v1() {
+        let stat = std::fs::read_to_string(watched.file(Controller::Memory, "memory.stat")).unwrap();
+        let value = |key: &str| stat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        let memory = &reading.memory;
+        assert_eq!(memory.inactive_file_bytes, value("total_inactive_file "));
+        assert_eq!(memory.active_file_bytes, value("total_active_file "));
+        assert_eq!(memory.refaults_file, value("total_workingset_refault_file "));
+        for (part, bytes) in MEMORY_PARTS.into_iter().zip(memory.part_bytes) {
+            let key = if part == "anon_thp" { "rss_huge" } else { part };
+            assert_eq!(bytes, value(&format!("total_{key} ")), "{part}");
+        }
+        let kernel = watched.number(Controller::Memory, "memory.kmem.usage_in_bytes");
+        assert!(memory.kernel_bytes.unwrap().abs_diff(kernel) < 1 << 20, "{:?} and {kernel}", memory.kernel_bytes);
+        assert_eq!(memory.under_oom, Some(0));
+        let stat = std::fs::read_to_string(watched.file(Controller::Cpu, "cpu.stat")).unwrap();
+        let value = |key: &str| stat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        let throttling = reading.throttling.unwrap();
+        assert_eq!((throttling.burst_periods, throttling.burst_ns), (value("nr_bursts "), value("burst_time ")));
+        assert_eq!(reading.held_ns.is_some(), watched.file(Controller::Cpu, "cpu.stat.local").exists());
+    }
+    // The root goes with its leader: none is told of one that is dead.
+    assert!(container.runc(&["kill", &container.name, "KILL"]));
+    let dead = read_until(&mut reader, |reading| reading.live_processes == Some(0));
+    assert_eq!((dead.space, dead.transport), (None, None));
 }
 
 #[test]

@@ -5,19 +5,29 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sonde_collect::families::{is_native_family, write_age, write_judgement, write_reading};
+use sonde_collect::node::zfs::{self, Value, Zfs};
 use sonde_collect::node_families::write_node;
 use sonde_collect::reading::{
-    Cpu, Descriptors, DeviceIo, Interface, Limits, Memory, Pids, Pressure, Stall, Throttling,
+    Cpu, Descriptors, DeviceIo, DeviceLimit, HugePages, Interface, IoCost, Limits, MEMORY_PARTS, Memory, MemoryEvents,
+    Pids, Pressure, Stall, Throttling, Ulimit,
 };
+use sonde_collect::space::{FileSystem, Space};
+use sonde_collect::transport::{self, Transport};
 use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots, node};
 use sonde_expo::{Labels, Writer};
 
 /// Inherited names at which promtool shakes its head; nobody else's may be among its remarks.
-const INHERITED: [&str; 1] = ["container_memory_failcnt"];
+const INHERITED: [&str; 4] = [
+    "container_memory_failcnt",
+    "container_hugetlb_failcnt",
+    "container_network_advance_tcp_stats_total",
+    "container_fs_inodes_total",
+];
 
-/// `node_memory_` goes on with the kernel's own words, in camel case as often as not.
+/// These go on with the kernel's own words, in camel case as often as not.
 fn inherited(name: &str) -> bool {
-    INHERITED.contains(&name) || name.starts_with("node_memory_")
+    let kernels = ["node_memory_", "node_netstat_", "node_sockstat_", "node_vmstat_", "node_zfs_"];
+    INHERITED.contains(&name) || kernels.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn full() -> Reading {
@@ -25,7 +35,14 @@ fn full() -> Reading {
     let mut reading = Reading::empty();
     reading.taken_at_unix = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     reading.cpu = Some(Cpu { usage_ns: 12_804_409_658, user_ns: Some(12_640_000_000), system_ns: Some(10_000_000) });
-    reading.throttling = Some(Throttling { periods: 252, throttled_periods: 251, throttled_ns: 12_443_002_454 });
+    reading.throttling = Some(Throttling {
+        periods: 252,
+        throttled_periods: 251,
+        throttled_ns: 12_443_002_454,
+        burst_periods: Some(2),
+        burst_ns: Some(500_000_000),
+    });
+    reading.held_ns = Some(2_500_000_000);
     reading.memory = Memory {
         usage_bytes: Some(2_580_480),
         max_usage_bytes: Some(2_932_736),
@@ -41,8 +58,35 @@ fn full() -> Reading {
         pgmajfault: Some(1),
         own_pgfault: Some(600),
         own_pgmajfault: Some(1),
+        active_file_bytes: Some(4096),
+        inactive_file_bytes: Some(253_952),
+        file_dirty_bytes: Some(8192),
+        file_writeback_bytes: Some(0),
+        part_bytes: MEMORY_PARTS.map(|part| (part == "shmem").then_some(1024)),
+        pages_scanned: Some(44),
+        pages_scanned_direct: Some(40),
+        pages_stolen: Some(30),
+        refaults_file: Some(33),
+        refaults_anon: Some(3),
+        events: MemoryEvents {
+            low: Some(1),
+            high: Some(6),
+            max: Some(3),
+            oom: Some(5),
+            oom_group_kill: Some(1),
+            swap_max: Some(8),
+            swap_fail: Some(9),
+        },
+        under_oom: Some(0),
     };
-    reading.pids = Pids { tasks: Some(4), processes: Some(2), limit_hits: Some(1) };
+    reading.pids = Pids {
+        tasks: Some(4),
+        processes: Some(2),
+        peak: Some(9),
+        limit_hits: Some(1),
+        live_threads: Some(3),
+        zombies: Some(1),
+    };
     reading.descriptors = Some(Descriptors { open: 12, fullest: Some((9, 1024)) });
     reading.limits = Limits {
         cpu_quota_us: Some(50_000),
@@ -52,7 +96,23 @@ fn full() -> Reading {
         memory_reservation_bytes: Some(1024),
         memory_swap_bytes: Some(134_217_728),
         tasks: Some(32),
+        cpu_burst_us: Some(20_000),
+        cpu_weight: Some(39),
+        cpus_allowed: Some(2),
+        memory_high_bytes: Some(60_000_000),
+        memory_min_bytes: Some(4096),
+        swap_bytes: Some(67_108_864),
+        open_files: Some(Ulimit::Unlimited),
     };
+    reading.transport = Some(transport());
+    reading.space = Some(space());
+    reading.device_limits = vec![DeviceLimit {
+        device: "/dev/sda".into(),
+        writes: Some(100),
+        read_bytes: Some(5),
+        ..DeviceLimit::default()
+    }];
+    reading.huge_pages = vec![HugePages { page_size: "2MB".into(), usage_bytes: Some(7), limit_hits: Some(5) }];
     reading.pressure = Pressure { cpu: stall, memory: stall, io: stall };
     reading.io = Some(vec![DeviceIo {
         device: "/dev/sda".into(),
@@ -60,10 +120,89 @@ fn full() -> Reading {
         written_bytes: Some(8192),
         reads: Some(1),
         writes: Some(2),
+        number: "8:0".into(),
+        discarded_bytes: Some(512),
+        discards: Some(3),
+        cost: IoCost { usage_us: Some(1), wait_us: Some(1_500_000), debt_us: Some(3), delay_us: Some(4) },
     }]);
     reading.network = Some(vec![Interface { name: "eth0".into(), receive_bytes: 5, ..Interface::default() }]);
     reading.started_unix_seconds = Some(1_795_354_139.5);
     reading
+}
+
+fn transport() -> Transport {
+    let mut it = Transport::default();
+    transport::parse(b"Tcp: RetransSegs CurrEstab\nTcp: 5 2\nUdp: InErrors NoPorts\nUdp: 3 4\n", &mut it);
+    transport::parse(b"TcpExt: ListenOverflows\nTcpExt: 7\n", &mut it);
+    transport::parse_sockets(b"sockets: used 28\nTCP: inuse 1 tw 3\nUDP: inuse 2\nTCP6: inuse 4\n", &mut it.sockets);
+    it
+}
+
+fn zfs() -> Zfs {
+    let row = |name: &str, value| vec![(name.to_owned(), Value::Unsigned(value))];
+    let pool = zfs::Pool {
+        name: "tank".into(),
+        state: Some("DEGRADED".into()),
+        io: row("nread", 7),
+        datasets: vec![("tank/a b".into(), row("nunlinks", 8))],
+    };
+    let modules =
+        vec![("arcstats".into(), row("hits", 9)), ("fm".into(), row("erpt-dropped", 1)), ("new".into(), row("x", 1))];
+    Zfs { modules, pools: vec![pool] }
+}
+
+#[test]
+fn names_of_the_node() {
+    let roots = Roots::of_this_machine().unwrap();
+    let mut node = node::read(&roots);
+    node.file_systems = vec![("/".to_owned(), space())];
+    node.zfs = Some(zfs());
+    node.vmstat = vec![("oom_kill".into(), 5)];
+    node.transport.protocols = vec![("Tcp".into(), "RetransSegs".into(), 6)];
+    node.transport.sockets = vec![("TCP".into(), "mem".into(), 2)];
+    node.transport.tracked = Some((1, 2));
+    let state = node::network::InterfaceState { name: "eth0".into(), up: Some(true), ..Default::default() };
+    node.transport.interfaces = vec![state];
+    let disk =
+        node::Disk { device: "sda".into(), fields: [0; 11], later: [Some(1), None, None, Some(1500), None, None] };
+    node.disks = vec![disk];
+    let text = written(|writer| write_node(writer, &Labels::new(&[]), &node));
+    let page = rustix::param::page_size();
+    for line in [
+        r#"node_filesystem_avail_bytes{device="/dev/sda",fstype="ext4",mountpoint="/"} 200"#.to_owned(),
+        r#"node_filesystem_readonly{device="/dev/sda",fstype="ext4",mountpoint="/"} 0"#.to_owned(),
+        "node_vmstat_oom_kill 5".to_owned(),
+        "node_netstat_Tcp_RetransSegs 6".to_owned(),
+        format!("node_sockstat_TCP_mem_bytes {}", 2 * page),
+        "node_nf_conntrack_entries_limit 2".to_owned(),
+        r#"node_network_up{device="eth0"} 1"#.to_owned(),
+        r#"node_disk_discard_time_seconds_total{device="sda"} 1.5"#.to_owned(),
+        "node_zfs_arc_hits 9".to_owned(),
+        "node_zfs_fm_erpt_dropped 1".to_owned(),
+        r#"node_zfs_zpool_state{zpool="tank",state="degraded"} 1"#.to_owned(),
+        r#"node_zfs_zpool_state{zpool="tank",state="online"} 0"#.to_owned(),
+        r#"node_zfs_zpool_nread{zpool="tank"} 7"#.to_owned(),
+        r#"node_zfs_zpool_dataset_nunlinks{zpool="tank",dataset="tank/a b"} 8"#.to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    for absent in ["node_disk_discards_merged", "node_network_mtu", "node_zfs_new"] {
+        assert!(!text.contains(absent), "{absent}");
+    }
+}
+
+fn space() -> Space {
+    let file_system = FileSystem {
+        kind: "ext4",
+        device: "/dev/sda".into(),
+        size_bytes: 1_000,
+        free_bytes: 300,
+        available_bytes: 200,
+        inodes: Some(10),
+        inodes_free: Some(4),
+        read_only: false,
+    };
+    Space { file_system, age: Duration::from_millis(1500) }
 }
 
 fn judgement() -> Judgement {
@@ -108,6 +247,41 @@ fn names_values_and_units() {
         (format!("container_spec_cpu_quota{{{base}}}"), 50_000.0),
         (format!("container_threads_max{{{base}}}"), 32.0),
         (format!("container_start_time_seconds{{{base}}}"), 1_795_354_139.5),
+        (format!(r#"container_network_advance_tcp_stats_total{{{base},tcp_state="retranssegs"}}"#), 5.0),
+        (format!(r#"container_network_advance_tcp_stats_total{{{base},tcp_state="listenoverflows"}}"#), 7.0),
+        (format!(r#"sonde_instance_udp_total{{{base},event="inerrors"}}"#), 3.0),
+        (format!("sonde_instance_sockets{{{base}}}"), 28.0),
+        (format!(r#"sonde_instance_tcp_sockets{{{base},family="ipv6"}}"#), 4.0),
+        (format!("sonde_instance_tcp_time_wait_sockets{{{base}}}"), 3.0),
+        (format!("container_cpu_cfs_burst_seconds_total{{{base}}}"), 0.5),
+        (format!("sonde_instance_cpu_held_seconds_total{{{base}}}"), 2.5),
+        (format!("container_memory_pgscan_total{{{base}}}"), 44.0),
+        (format!("container_memory_events_high_total{{{base}}}"), 6.0),
+        (format!("sonde_instance_oom_group_kills_total{{{base}}}"), 1.0),
+        (format!(r#"sonde_instance_memory_part_bytes{{{base},part="shmem"}}"#), 1024.0),
+        (format!(r#"container_ulimits_soft{{{base},ulimit="max_open_files"}}"#), -1.0),
+        (format!("sonde_instance_zombies{{{base}}}"), 1.0),
+        (format!("sonde_instance_cpu_burst_limit_seconds{{{base}}}"), 0.02),
+        (
+            format!(
+                r#"container_blkio_device_usage_total{{{base},device="/dev/sda",major="8",minor="0",operation="Discard"}}"#
+            ),
+            512.0,
+        ),
+        (format!(r#"container_fs_io_cost_wait_seconds_total{{{base},device="/dev/sda"}}"#), 1.5),
+        (
+            format!(r#"sonde_instance_disk_limit_operations_per_second{{{base},device="/dev/sda",operation="write"}}"#),
+            100.0,
+        ),
+        (format!(r#"container_hugetlb_usage_bytes{{{base},pagesize="2MB"}}"#), 7.0),
+        (format!(r#"container_fs_limit_bytes{{{base},device="/dev/sda"}}"#), 1000.0),
+        (format!(r#"container_fs_inodes_free{{{base},device="/dev/sda"}}"#), 4.0),
+        (
+            format!(
+                r#"sonde_instance_filesystem_age_seconds{{{base},device="/dev/sda",fstype="ext4",mountpoint="/"}}"#
+            ),
+            1.5,
+        ),
         (format!(r#"sonde_instance_state{{{base},state="saturated"}}"#), 1.0),
         (format!(r#"sonde_instance_state{{{base},state="running"}}"#), 0.0),
         (format!(r#"sonde_instance_saturated{{{base},resource="cpu"}}"#), 1.0),
@@ -178,7 +352,10 @@ fn reserved_names() {
 
 #[test]
 fn promtool_finds_no_error() {
-    let node = node::read(&Roots::of_this_machine().unwrap());
+    let roots = Roots::of_this_machine().unwrap();
+    let mut node = node::read(&roots);
+    node.file_systems = vec![("/".to_owned(), space())];
+    node.zfs = Some(zfs());
     let base = Labels::new(&[]);
     for text in [instance(&full()), written(|writer| write_node(writer, &base, &node))] {
         let tool = Command::new("promtool")

@@ -5,106 +5,12 @@ mod tree;
 
 use std::sync::Arc;
 
-use sonde_collect::reading::{Cpu, DeviceIo, Freezer, Stall, Throttling};
+use sonde_collect::reading::{
+    Cpu, DeviceIo, DeviceLimit, Freezer, HugePages, MEMORY_PARTS, MemoryEvents, Stall, Throttling,
+};
 use sonde_collect::{Change, FdBudget, Gone, InstanceReader, Reading};
-use tree::{Layout, Tree, V1, file, hex};
-
-const STAT_V1: &str = "cache 1\ntotal_cache 2039808\ntotal_rss 65536\ntotal_swap 4096\ntotal_mapped_file 1613824\n\
-    total_pgfault 666\ntotal_pgmajfault 1\npgfault 600\npgmajfault 1\ntotal_inactive_file 253952\n";
-const STAT_V2: &str =
-    "anon 65536\nfile 2039808\nkernel 12288\nfile_mapped 1613824\ninactive_file 253952\npgfault 666\npgmajfault 1\n";
-const PRESSURE: &str =
-    "some avg10=1.00 avg60=1.00 avg300=1.00 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n";
-
-fn container() -> String {
-    format!("/docker/{}", hex("a"))
-}
-
-fn fill_v1(tree: &Tree) {
-    let files = [
-        ("cpuacct", "cpuacct.usage", "12804409658\n"),
-        ("cpuacct", "cpuacct.usage_user", "12790000000\n"),
-        ("cpuacct", "cpuacct.usage_sys", "14409658\n"),
-        ("cpu", "cpu.stat", "nr_periods 255\nnr_throttled 250\nthrottled_time 12592706252\n"),
-        ("cpu", "cpu.cfs_quota_us", "50000\n"),
-        ("cpu", "cpu.cfs_period_us", "100000\n"),
-        ("cpu", "cpu.shares", "1024\n"),
-        ("memory", "memory.usage_in_bytes", "2580480\n"),
-        ("memory", "memory.max_usage_in_bytes", "2932736\n"),
-        ("memory", "memory.stat", STAT_V1),
-        ("memory", "memory.failcnt", "3\n"),
-        ("memory", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
-        ("memory", "memory.limit_in_bytes", "67108864\n"),
-        ("memory", "memory.memsw.limit_in_bytes", "9223372036854771712\n"),
-        ("memory", "memory.soft_limit_in_bytes", "9223372036854771712\n"),
-        ("memory", "cgroup.procs", ""),
-        ("pids", "pids.current", "4\n"),
-        ("pids", "pids.max", "max\n"),
-        ("pids", "pids.events", "max 0\n"),
-        ("blkio", "blkio.throttle.io_service_bytes_recursive", "8:0 Read 4096\n8:0 Write 8192\nTotal 12288\n"),
-        ("blkio", "blkio.throttle.io_serviced_recursive", "8:0 Read 1\n8:0 Write 2\nTotal 3\n"),
-        ("freezer", "freezer.state", "FROZEN\n"),
-    ];
-    for (mount, name, text) in files {
-        tree.write(&file(mount, &container(), name), text);
-    }
-}
-
-fn fill_v2(tree: &Tree, controllers: bool) {
-    let mut files = vec![
-        ("cpu.stat", "usage_usec 12808448\nuser_usec 12796623\nsystem_usec 11825\n"),
-        ("cpu.pressure", PRESSURE),
-        ("memory.pressure", PRESSURE),
-        ("io.pressure", PRESSURE),
-        ("cgroup.events", "populated 1\nfrozen 1\n"),
-        ("cgroup.procs", ""),
-    ];
-    if controllers {
-        files[0].1 = "usage_usec 12808448\nuser_usec 12796623\nsystem_usec 11825\nnr_periods 255\nnr_throttled 250\nthrottled_usec 12592706\n";
-        files.extend([
-            ("cpu.max", "50000 100000\n"),
-            ("cpu.weight", "39\n"),
-            ("memory.current", "2580480\n"),
-            ("memory.peak", "2932736\n"),
-            ("memory.stat", STAT_V2),
-            ("memory.events", "low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\n"),
-            ("memory.swap.current", "4096\n"),
-            ("memory.max", "67108864\n"),
-            ("memory.low", "0\n"),
-            ("memory.swap.max", "max\n"),
-            ("pids.current", "4\n"),
-            ("pids.max", "max\n"),
-            ("pids.events", "max 0\n"),
-            ("io.stat", "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2\n7:0 \n"),
-        ]);
-    }
-    for (name, text) in files {
-        tree.write(&file("unified", &container(), name), text);
-    }
-}
-
-fn reader(tree: &Tree, budget: usize) -> InstanceReader {
-    let mut discovery = tree.discovery();
-    let changes = discovery.scan();
-    let [Change::Appeared(found)] = changes.as_slice() else { panic!("{changes:?}") };
-    InstanceReader::new(found.clone(), discovery.roots().clone(), &FdBudget::new(budget))
-}
-
-fn made(layout: Layout) -> Tree {
-    let tree = Tree::new(layout);
-    tree.cgroup(&container());
-    std::fs::create_dir_all(tree.path("sys/dev/block")).unwrap();
-    std::os::unix::fs::symlink("../../devices/x/block/sda", tree.path("sys/dev/block/8:0")).unwrap();
-    match layout {
-        Layout::V1 => fill_v1(&tree),
-        Layout::Hybrid => {
-            fill_v1(&tree);
-            fill_v2(&tree, false);
-        }
-        Layout::Unified => fill_v2(&tree, true),
-    }
-    tree
-}
+use tree::filled::{STAT_V1, container, fill_v1, made, reader};
+use tree::{Layout, Tree, V1, file};
 
 #[test]
 fn every_layout_gives_the_same_picture() {
@@ -125,7 +31,16 @@ fn check(layout: Layout, reading: &Reading) {
     let cpu = Cpu { usage_ns: usage(12_804_409_658, 12_808_448_000), user_ns: Some(split.0), system_ns: Some(split.1) };
     assert_eq!(reading.cpu, Some(cpu), "{layout:?}");
     let throttled_ns = usage(12_592_706_252, 12_592_706_000);
-    assert_eq!(reading.throttling, Some(Throttling { periods: 255, throttled_periods: 250, throttled_ns }));
+    assert_eq!(
+        reading.throttling,
+        Some(Throttling {
+            periods: 255,
+            throttled_periods: 250,
+            throttled_ns,
+            burst_periods: Some(2),
+            burst_ns: Some(3000)
+        })
+    );
     let memory = &reading.memory;
     assert_eq!(memory.usage_bytes, Some(2_580_480));
     assert_eq!(memory.max_usage_bytes, Some(2_932_736));
@@ -135,12 +50,21 @@ fn check(layout: Layout, reading: &Reading) {
     assert_eq!((memory.limit_hits, memory.oom_kills), (Some(3), Some(2)));
     assert_eq!((memory.pgfault, memory.pgmajfault), (Some(666), Some(1)));
     assert_eq!(memory.own_pgfault, v1.then_some(600));
-    assert_eq!(memory.kernel_bytes, (!v1).then_some(12_288));
+    assert_eq!(memory.kernel_bytes, Some(12_288));
+    assert_eq!((memory.active_file_bytes, memory.inactive_file_bytes), (Some(4_096), Some(253_952)));
+    assert_eq!((memory.file_dirty_bytes, memory.file_writeback_bytes), (Some(8_192), None));
+    assert_eq!((memory.refaults_file, memory.refaults_anon), (Some(33), None));
+    let shmem = MEMORY_PARTS.iter().position(|part| *part == "shmem").unwrap();
+    assert_eq!(memory.part_bytes.iter().flatten().count(), 1);
+    assert_eq!(memory.part_bytes[shmem], Some(1_024));
+    check_what_one_generation_has(v1, reading);
     let limits = &reading.limits;
     assert_eq!((limits.cpu_quota_us, limits.cpu_period_us), (Some(50_000), Some(100_000)));
     assert_eq!(limits.cpu_shares, Some(usage(1024, 998)));
     assert_eq!((limits.memory_bytes, limits.memory_swap_bytes), (Some(67_108_864), None));
     assert_eq!((limits.memory_reservation_bytes, limits.tasks), (None, None));
+    assert_eq!((limits.cpu_burst_us, limits.cpu_weight), (Some(20_000), (!v1).then_some(39)));
+    assert_eq!((reading.held_ns, reading.pids.zombies), (Some(7_000), Some(1)));
     assert_eq!((reading.pids.tasks, reading.pids.limit_hits), (Some(4), Some(0)));
     assert_eq!((reading.pids.processes, reading.live_processes), (Some(0), Some(0)));
     let stall = (layout != Layout::V1).then_some(Stall { some_us: 1_500_000, full_us: Some(500_000) });
@@ -151,11 +75,48 @@ fn check(layout: Layout, reading: &Reading) {
         written_bytes: Some(8192),
         reads: Some(1),
         writes: Some(2),
+        number: "8:0".into(),
+        discarded_bytes: Some(512),
+        discards: Some(3),
+        ..DeviceIo::default()
     };
+    let limit = DeviceLimit {
+        device: "/dev/sda".into(),
+        read_bytes: Some(1_048_576),
+        writes: Some(100),
+        ..DeviceLimit::default()
+    };
+    assert_eq!(reading.device_limits, [limit]);
+    assert_eq!((&reading.transport, &reading.space), (&None, &None));
     assert_eq!(reading.io, Some(vec![device]));
     assert_eq!(reading.freezer, Some(Freezer::Frozen));
     assert_eq!((reading.leader, &reading.network), (None, &None));
     assert!(reading.problems.is_empty());
+}
+
+/// v1 has no `memory.high` and counts no reclaim; v2 alone tells whether a task may wait for memory.
+fn check_what_one_generation_has(v1: bool, reading: &Reading) {
+    let memory = &reading.memory;
+    let v2 = |value: u64| (!v1).then_some(value);
+    assert_eq!((memory.pages_scanned, memory.pages_scanned_direct, memory.pages_stolen), (v2(44), v2(40), v2(30)));
+    let events = MemoryEvents {
+        low: v2(4),
+        high: v2(6),
+        max: v2(3),
+        oom: v2(5),
+        oom_group_kill: v2(1),
+        swap_max: v2(8),
+        swap_fail: v2(9),
+    };
+    assert_eq!(memory.events, events);
+    assert_eq!(memory.under_oom, v1.then_some(0));
+    let limits = &reading.limits;
+    assert_eq!((limits.memory_high_bytes, limits.memory_min_bytes), (v2(60_000_000), v2(4_096)));
+    assert_eq!((limits.swap_bytes, limits.cpus_allowed, limits.open_files), (None, None, None));
+    assert_eq!(reading.pids.peak, v2(9));
+    // The page size that was cut off is left out, and costs the other nothing.
+    let pages = HugePages { page_size: "2MB".into(), usage_bytes: Some(2_097_152), limit_hits: Some(5) };
+    assert_eq!(reading.huge_pages, if v1 { Vec::new() } else { vec![pages] });
 }
 
 #[test]
@@ -167,6 +128,9 @@ fn what_is_not_there_is_absent() {
     assert_eq!(reading.memory, sonde_collect::reading::Memory::default());
     assert_eq!(reading.limits, sonde_collect::reading::Limits::default());
     assert_eq!((reading.io.clone(), reading.network.clone(), reading.freezer), (None, None, None));
+    assert_eq!((reading.held_ns, reading.pids.zombies, reading.pids.peak), (None, None, None));
+    assert_eq!((&reading.transport, &reading.space), (&None, &None));
+    assert!(reading.device_limits.is_empty() && reading.huge_pages.is_empty());
     assert_eq!(reading.live_processes, None);
 }
 

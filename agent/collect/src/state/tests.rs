@@ -77,7 +77,7 @@ fn one_reading() {
 fn two_readings() {
     let throttling = |periods, throttled_periods| {
         move |r: &mut Reading| {
-            r.throttling = Some(Throttling { periods, throttled_periods, throttled_ns: 0 });
+            r.throttling = Some(Throttling { periods, throttled_periods, ..Throttling::default() });
         }
     };
     let cpu = saturated(Resource::Cpu, Reason::CpuThrottled);

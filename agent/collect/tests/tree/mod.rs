@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file that includes this uses a part of it")]
 
+pub(crate) mod filled;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

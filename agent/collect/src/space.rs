@@ -1,0 +1,338 @@
+//! How full a file system is: asked apart, on threads of its own, and never waited for.
+//!
+//! `statfs` takes 1.5 µs, or for ever: a stuck NFS server or a FUSE daemon that does not answer holds whoever asks. So a
+//! reading only leaves a question here and takes the last answer there is, with its age; a question in flight is not
+//! asked again, one that took long is asked seldom, and of threads there are few. Answers stop coming when all of
+//! them are stuck; readings do not.
+//!
+//! Which file system an instance's root is may be of a tenant's making. It is opened as a mere handle (`O_PATH`), its
+//! mount is found by number in the process's own mount table, and only kinds that the kernel serves out of itself
+//! ([`KINDS`]) are asked at all: never FUSE, NFS or another that somebody else answers for. An overlay can still hide
+//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is handed on.
+
+mod mount_table;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mount_table::{is_left_out, mount_number, mounts_of};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+
+use crate::leader::Leader;
+use crate::mounts::Roots;
+use crate::node;
+use crate::source::Buffer;
+
+/// File systems that answer out of the kernel itself.
+pub const KINDS: [&str; 14] = [
+    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "overlay", "squashfs", "tmpfs", "vfat",
+    "xfs", "zfs",
+];
+
+/// A file system is asked no oftener than this; space is not lost in less.
+const EVERY: Duration = Duration::from_secs(5);
+/// Nor sooner than this many times what the last answer took: a slow one may hold a small part of one thread only.
+const REST: u32 = 60;
+/// Threads at most. Each may come to be stuck.
+const THREADS: usize = 8;
+/// A thread that had nothing to do for this long ends.
+const IDLE: Duration = Duration::from_secs(10);
+/// Questions that wait at most: more than there are instances on a node.
+const QUEUE: usize = 4096;
+
+/// What a file system said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// One of [`KINDS`].
+    pub kind: &'static str,
+    /// `/dev/NAME`, or the kind again where no device stands behind it.
+    pub device: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// What is not in use.
+    pub free_bytes: u64,
+    /// Of that, what is not kept for root.
+    pub available_bytes: u64,
+    /// How many inodes it can have; none where it makes them as it goes.
+    pub inodes: Option<u64>,
+    /// Of these, how many are not in use.
+    pub inodes_free: Option<u64>,
+    /// Whether it is mounted so that nothing can be written.
+    pub read_only: bool,
+}
+
+/// The last answer, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What it said.
+    pub file_system: FileSystem,
+    /// How long before the reading.
+    pub age: Duration,
+}
+
+/// Where an answer is left.
+#[derive(Debug, Default)]
+struct Slot(Mutex<Answer>);
+
+#[derive(Debug, Default)]
+struct Answer {
+    last: Option<(Instant, FileSystem)>,
+    in_flight: bool,
+    next: Option<Instant>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self, now: Instant) -> Option<Space> {
+        let answer = self.lock();
+        let (at, file_system) = answer.last.as_ref()?;
+        Some(Space { file_system: file_system.clone(), age: now.saturating_duration_since(*at) })
+    }
+}
+
+/// Whose file system it is.
+#[derive(Debug)]
+enum Whose {
+    /// That of a process's root; the pidfd says that it is still the same process.
+    Root { process: PathBuf, pidfd: Option<OwnedFd> },
+    /// A mount of the node, by its number, and its point as seen from the first process, or from ours.
+    Mount { first: PathBuf, number: u64, point: PathBuf },
+}
+
+struct Question {
+    whose: Whose,
+    roots: Arc<Roots>,
+    slot: Arc<Slot>,
+}
+
+/// The threads that ask. Clones share them.
+#[derive(Clone, Default)]
+pub struct SpacePool(Arc<Crew>);
+
+impl std::fmt::Debug for SpacePool {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("SpacePool").field("threads", &self.0.lock().threads).finish()
+    }
+}
+
+#[derive(Default)]
+struct Crew {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Question>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Crew {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SpacePool {
+    /// Threads there are now, stuck ones among them.
+    pub fn threads(&self) -> usize {
+        self.0.lock().threads
+    }
+
+    /// Leaves a question if it is time for it; `whose` is made only then.
+    fn ask(&self, slot: &Arc<Slot>, roots: &Arc<Roots>, now: Instant, whose: impl FnOnce() -> Option<Whose>) {
+        let mut answer = slot.lock();
+        if answer.in_flight || answer.next.is_some_and(|next| now < next) {
+            return;
+        }
+        let Some(whose) = whose() else { return };
+        answer.next = Some(now + EVERY);
+        answer.in_flight = self.put(Question { whose, roots: roots.clone(), slot: slot.clone() });
+    }
+
+    /// Whether there was room for it.
+    fn put(&self, question: Question) -> bool {
+        let mut state = self.0.lock();
+        if state.queue.len() >= QUEUE {
+            return false;
+        }
+        state.queue.push_back(question);
+        if state.idle >= state.queue.len() || state.threads >= THREADS {
+            self.0.work.notify_one();
+            return true;
+        }
+        let crew = self.0.clone();
+        let started = thread::Builder::new().name("space".to_owned()).spawn(move || work(&crew));
+        // Without a thread the question waits for the next one that can be made.
+        state.threads += usize::from(started.is_ok());
+        true
+    }
+}
+
+fn work(crew: &Crew) {
+    let mut buffer = Buffer::default();
+    let mut state = crew.lock();
+    loop {
+        if let Some(question) = state.queue.pop_front() {
+            drop(state);
+            let began = Instant::now();
+            let said = answer(&question, &mut buffer);
+            let now = Instant::now();
+            let mut answer = question.slot.lock();
+            answer.in_flight = false;
+            answer.next = Some(now + EVERY.max((now - began).saturating_mul(REST)));
+            if let Some(said) = said {
+                answer.last = Some((now, said));
+            }
+            drop(answer);
+            state = crew.lock();
+            continue;
+        }
+        state.idle += 1;
+        let (woken, timeout) = crew.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+        state = woken;
+        state.idle -= 1;
+        if timeout.timed_out() && state.queue.is_empty() {
+            state.threads -= 1;
+            return;
+        }
+    }
+}
+
+/// Asks: this may never come back.
+fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
+    let (process, path) = match &question.whose {
+        Whose::Root { process, .. } => (process, process.join("root")),
+        Whose::Mount { first, point, .. } => (first, first.join("root").join(point.strip_prefix("/").ok()?)),
+    };
+    let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fdinfo = question.roots.proc.join("self/fdinfo").join(handle.as_raw_fd().to_string());
+    let number = mount_number(buffer.read_path(&fdinfo).ok()?)?;
+    let mounts = buffer.read_path(&process.join("mountinfo")).ok()?;
+    let mount = mounts_of(mounts).find(|mount| mount.number == number)?;
+    let same = match &question.whose {
+        Whose::Root { pidfd, .. } => pidfd.as_ref().is_none_or(lives),
+        Whose::Mount { number: wanted, .. } => *wanted == number,
+    };
+    let kind = mount.kind.filter(|_| same)?;
+    let device = match node::device_name(&question.roots, mount.device) {
+        name if name.starts_with("/dev/") => name,
+        _ => kind.to_owned(),
+    };
+    said(&handle, kind, device)
+}
+
+fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSystem> {
+    let said = rustix::fs::fstatvfs(handle.as_fd()).ok()?;
+    let size = |blocks: u64| blocks.checked_mul(said.f_frsize);
+    let counted = said.f_files > 0;
+    Some(FileSystem {
+        kind,
+        device,
+        size_bytes: size(said.f_blocks)?,
+        free_bytes: size(said.f_bfree)?,
+        available_bytes: size(said.f_bavail)?,
+        inodes: counted.then_some(said.f_files),
+        inodes_free: counted.then_some(said.f_ffree),
+        read_only: said.f_flag.contains(StatVfsMountFlags::RDONLY),
+    })
+}
+
+fn lives(pidfd: &OwnedFd) -> bool {
+    // A pidfd becomes readable when its process ends.
+    matches!(rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&Timespec::default())), Ok(0))
+}
+
+/// Keeps asking for the root of one instance.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pool: SpacePool,
+    roots: Arc<Roots>,
+    slot: Arc<Slot>,
+    /// Pid and start of the process whose root the slot is about.
+    of: Option<(u32, u64)>,
+}
+
+impl Watch {
+    pub(crate) fn new(pool: SpacePool, roots: Arc<Roots>) -> Self {
+        Self { pool, roots, slot: Arc::default(), of: None }
+    }
+
+    /// Asks, if it is time. Another leader may have another root: what the one before was told is not its.
+    pub(crate) fn ask(&mut self, leader: &Leader, now: Instant) {
+        let of = Some((leader.pid, leader.start_ticks));
+        if self.of != of {
+            (self.slot, self.of) = (Arc::default(), of);
+        }
+        self.pool.ask(&self.slot, &self.roots, now, || {
+            let pidfd = leader.pidfd.as_ref().map(OwnedFd::try_clone).transpose().ok()?;
+            Some(Whose::Root { process: leader.directory(&self.roots), pidfd })
+        });
+    }
+
+    /// The last answer.
+    pub(crate) fn last(&self, now: Instant) -> Option<Space> {
+        self.slot.last(now)
+    }
+}
+
+/// File systems of the node that are asked at most.
+const MOUNTS: usize = 256;
+
+/// Keeps asking for the file systems of the node.
+#[derive(Debug)]
+pub struct NodeSpace {
+    pool: SpacePool,
+    mounts: Mutex<Vec<(u64, PathBuf, Arc<Slot>)>>,
+}
+
+impl NodeSpace {
+    /// That asks on `pool`.
+    pub fn new(pool: SpacePool) -> Self {
+        Self { pool, mounts: Mutex::default() }
+    }
+
+    /// Asks for all that are mounted, and gives the last answers: mount points as the first process sees them.
+    pub(crate) fn look(&self, roots: &Arc<Roots>, now: Instant, buffer: &mut Buffer) -> Vec<(String, Space)> {
+        // Of its own the agent may see less, if its unit says so; where it may not look at the first process, it must do.
+        let first = [roots.proc.join("1"), roots.proc.join("self")];
+        let Some(first) = first.into_iter().find(|process| std::fs::read_link(process.join("root")).is_ok()) else {
+            return Vec::new();
+        };
+        let Ok(table) = buffer.read_path(&first.join("mountinfo")) else {
+            return Vec::new();
+        };
+        let mut known = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::take(&mut *known);
+        for mount in mounts_of(table).filter(|mount| mount.kind.is_some()) {
+            let point = crate::mounts::unescaped(mount.point);
+            if known.len() >= MOUNTS || is_left_out(&point) {
+                continue;
+            }
+            let same = |(number, at, _): &&(u64, PathBuf, _)| *number == mount.number && *at == point;
+            let slot = old.iter().find(same).map(|(.., slot)| slot.clone()).unwrap_or_default();
+            known.push((mount.number, point, slot));
+        }
+        let mut all = Vec::new();
+        for (number, point, slot) in known.iter() {
+            let (first, point_) = (first.clone(), point.clone());
+            self.pool.ask(slot, roots, now, || Some(Whose::Mount { first, number: *number, point: point_ }));
+            if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
+                all.push((point.to_owned(), space));
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;
