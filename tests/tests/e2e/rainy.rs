@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sonde_tests::{Daemon, Exposition, Request, Sonde, eventually, unique_name};
@@ -16,7 +16,6 @@ const SCRAPE: Duration = Duration::from_secs(10);
 /// Threads of a process held in the kernel by the freezer of cgroups v1, which takes threads one by one; let go when dropped.
 struct Frozen {
     cgroup: PathBuf,
-    threads: Vec<String>,
 }
 
 impl Frozen {
@@ -26,16 +25,17 @@ impl Frozen {
         assert!(freezer.join("tasks").exists(), "there is no freezer of cgroups v1 at {}", freezer.display());
         let cgroup = freezer.join(unique_name("frozen"));
         fs::create_dir(&cgroup).expect("cgroups can be made");
-        let mut frozen = Self { cgroup, threads: Vec::new() };
+        let frozen = Self { cgroup };
+        let mut moved = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten() {
             let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             if comm.starts_with(name) {
                 let thread = task.file_name().to_string_lossy().into_owned();
                 fs::write(frozen.cgroup.join("tasks"), &thread).expect("a thread can be moved");
-                frozen.threads.push(thread);
+                moved += 1;
             }
         }
-        assert!(!frozen.threads.is_empty(), "it has no threads called {name}");
+        assert!(moved > 0, "it has no threads called {name}");
         let state = frozen.cgroup.join("freezer.state");
         fs::write(&state, "FROZEN").expect("it can be frozen");
         eventually("the freezing", SOON, || {
@@ -49,10 +49,14 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("freezer.state"), "THAWED");
-        for thread in &self.threads {
-            let _ = fs::write(self.cgroup.with_file_name("tasks"), thread);
+        // Threads that these have started since are there too, and one that is just ending holds the cgroup a moment longer.
+        let asked = Instant::now();
+        while fs::remove_dir(&self.cgroup).is_err() && asked.elapsed() < SOON {
+            for thread in fs::read_to_string(self.cgroup.join("tasks")).unwrap_or_default().lines() {
+                let _ = fs::write(self.cgroup.with_file_name("tasks"), thread);
+            }
+            std::thread::yield_now();
         }
-        let _ = fs::remove_dir(&self.cgroup);
     }
 }
 
