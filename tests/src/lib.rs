@@ -17,7 +17,7 @@ mod servers;
 mod sonde;
 mod wait;
 
-pub use container::{Container, ContainerBuilder, Rootfs, read_cpu_usage_ns, unique_name};
+pub use container::{Container, ContainerBuilder, read_cpu_usage_ns, unique_name};
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
