@@ -12,12 +12,17 @@ const TEXT: &str = "text/plain;version=0.0.4";
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0";
 
 /// Names we inherit from cAdvisor, whose style promtool remarks on. None of ours may be here.
-const INHERITED: [&str; 1] = ["container_memory_failcnt"];
-/// node_exporter builds these names from the words of `/proc/meminfo`, capitals and all.
-const INHERITED_PREFIX: &str = "node_memory_";
+const INHERITED: [&str; 4] = [
+    "container_memory_failcnt",
+    "container_hugetlb_failcnt",
+    "container_network_advance_tcp_stats_total",
+    "container_fs_inodes_total",
+];
+/// node_exporter builds these names from the words of kernel files, capitals and all.
+const INHERITED_PREFIXES: [&str; 5] = ["node_memory_", "node_netstat_", "node_sockstat_", "node_vmstat_", "node_zfs_"];
 
 fn is_inherited(name: &str) -> bool {
-    INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX)
+    INHERITED.contains(&name) || INHERITED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A container with an honest sensor, and every exposition there is of it and around it.
