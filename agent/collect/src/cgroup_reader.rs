@@ -3,7 +3,7 @@
 //! Each file of the plan that exists is kept open and parsed into the reading, in one pass. v1
 //! controllers give CPU, memory, tasks, devices and the freezer where they are mounted; the cgroup2 tree gives
 //! what it has besides: everything when unified, pressure and the split of CPU time when hybrid.
-//! Limits change seldom and are read anew every [`LIMITS_EVERY`].
+//! Limits and a cgroup2's controllers change seldom and are read anew every [`LIMITS_EVERY`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +43,10 @@ pub(crate) struct CgroupReader {
     buffer: Buffer,
     /// Faults at opening that may pass, such as a lack of descriptors.
     opening_problems: Vec<ReadProblem>,
+    /// `cgroup.controllers` as of the opening: what is enabled there can change while a cgroup2 lives.
+    controllers: Option<Vec<u8>>,
+    /// Whether a file that was there has gone since: its controller was disabled, and may be enabled again.
+    lost_a_file: bool,
 }
 
 /// The leader and what is kept open of it.
@@ -69,7 +73,10 @@ impl CgroupReader {
             leader: None,
             buffer: Buffer::default(),
             opening_problems: Vec::new(),
+            controllers: None,
+            lost_a_file: false,
         };
+        reader.controllers = reader.read_controllers();
         reader.open_plan();
         reader
     }
@@ -102,6 +109,21 @@ impl CgroupReader {
         }
     }
 
+    /// Opens the plan anew where the cgroup's controllers are others now; their files come and go with them.
+    fn follow_controllers(&mut self) {
+        let now = self.read_controllers();
+        if now != self.controllers || self.lost_a_file {
+            self.controllers = now;
+            self.lost_a_file = false;
+            self.open_plan();
+        }
+    }
+
+    fn read_controllers(&mut self) -> Option<Vec<u8>> {
+        let path = self.found.cgroups.v2.as_ref()?.join("cgroup.controllers");
+        self.buffer.read_path(&path).ok().map(<[u8]>::to_vec)
+    }
+
     fn has(&self, item: Item) -> bool {
         self.files.iter().any(|(kept, ..)| *kept == item)
     }
@@ -113,9 +135,12 @@ impl CgroupReader {
         if !self.opening_problems.is_empty() {
             self.open_plan();
         }
+        let limits_due = self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY);
+        if limits_due {
+            self.follow_controllers();
+        }
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading);
-        let limits_due = self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY);
         if limits_due {
             self.limits = self.read_limits();
             self.limits_read_at = Some(now);
@@ -157,7 +182,8 @@ impl CgroupReader {
                 Err(Fault::Problem(reason)) => {
                     reading.problems.push(ReadProblem { file: name, reason });
                 }
-                Err(Fault::Gone | Fault::Unsupported) => {}
+                Err(Fault::Gone) => self.lost_a_file = true,
+                Err(Fault::Unsupported) => {}
             }
         }
         reading.memory.set_working_set(inactive_file);
