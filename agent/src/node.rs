@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::Roots;
-use sonde_collect::node::{self, NodeReading};
+use sonde_collect::node::{NodeFiles, NodeReading};
 
 use crate::floor::Scraper;
 use crate::gate::flight::{Ask, Flights};
@@ -18,13 +18,13 @@ pub struct TakenNode {
 
 /// Reads the node for whoever asks.
 pub struct NodeGate {
-    roots: Arc<Roots>,
+    files: Arc<NodeFiles>,
     flights: Flights<Arc<TakenNode>>,
 }
 
 impl NodeGate {
     pub fn new(roots: Arc<Roots>) -> Self {
-        Self { roots, flights: Flights::default() }
+        Self { files: Arc::new(NodeFiles::open(roots)), flights: Flights::default() }
     }
 
     /// A reading for `scraper`; the last where it may not have its own, or the kernel takes too long. `None` if there is neither.
@@ -35,10 +35,10 @@ impl NodeGate {
         wait: Duration,
         threads: &ReadingThreads,
     ) -> Option<Arc<TakenNode>> {
-        let roots = self.roots.clone();
+        let files = self.files.clone();
         let take = move |_| {
             let at = Instant::now();
-            Arc::new(TakenNode { reading: node::read(&roots), at })
+            Arc::new(TakenNode { reading: files.read(), at })
         };
         self.flights.read(Ask { scraper, floor, wait }, threads, take).await
     }

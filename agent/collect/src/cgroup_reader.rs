@@ -18,7 +18,7 @@ use crate::plan::{Item, PLAN, take};
 use crate::reading::{Descriptors, Gone, LeaderState, Limits, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
 use crate::state::ReadProblem;
-use crate::{bytes, netdev, process, walk};
+use crate::{bytes, netdev, process, starvation, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -111,7 +111,12 @@ impl CgroupReader {
 
     /// Opens the plan anew where the cgroup's controllers are others now; their files come and go with them.
     fn follow_controllers(&mut self) {
+        starvation::forget();
         let now = self.read_controllers();
+        if starvation::was_noted() {
+            // Nothing could be opened anew: what is open stays open.
+            return;
+        }
         if now != self.controllers || self.lost_a_file {
             self.controllers = now;
             self.lost_a_file = false;
@@ -142,9 +147,14 @@ impl CgroupReader {
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading);
         if limits_due {
-            self.limits = self.read_limits();
-            self.limits_read_at = Some(now);
-            self.file_limits.clear();
+            starvation::forget();
+            let limits = self.read_limits();
+            // Without descriptors nobody knows them anew, and those of before hold.
+            if !starvation::was_noted() {
+                self.limits = limits;
+                self.limits_read_at = Some(now);
+                self.file_limits.clear();
+            }
         }
         reading.limits = self.limits;
         if reading.limits.cpu_quota_us.is_none() {

@@ -40,6 +40,7 @@ mod claims;
 mod group_reader;
 mod path_bytes;
 mod plan;
+mod starvation;
 mod states;
 
 pub use claims::{Refusal, RefusalReason};

@@ -5,12 +5,13 @@
 //! are seconds, sizes bytes. Nothing here can block: no file system is asked for its space.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::mounts::Roots;
 use crate::reader::ticks_per_second;
 use crate::reading::Stall;
-use crate::source::Buffer;
+use crate::source::{Buffer, FdBudget, Kept};
 use crate::{bytes, netdev, pressure};
 
 /// The modes of `/proc/stat`'s `cpu` lines, in order (proc_stat(5)); guest times are within user and nice.
@@ -109,24 +110,57 @@ impl NodeReading {
     }
 }
 
-/// Reads the node, now.
-pub fn read(roots: &Roots) -> NodeReading {
-    let mut buffer = Buffer::default();
-    let mut text = |name: &str| {
-        let path = roots.proc.join(name);
-        buffer.read_path(&path).map(<[u8]>::to_vec).unwrap_or_default()
-    };
-    let disks = parse_diskstats(&text("diskstats"));
-    NodeReading {
-        taken_at: Instant::now(),
-        taken_at_unix: SystemTime::now(),
-        stat: parse_stat(&text("stat")),
-        load: parse_loadavg(&text("loadavg")),
-        memory: parse_meminfo(&text("meminfo")),
-        network: netdev::parse_all(&text("net/dev")),
-        disks: disks.into_iter().filter(|disk| is_whole(roots, &disk.device)).collect(),
-        pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
-        files: parse_file_nr(&text("sys/fs/file-nr")),
+/// What is read of `/proc`.
+const FILES: [&str; 9] = [
+    "diskstats",
+    "stat",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "pressure/cpu",
+    "pressure/memory",
+    "pressure/io",
+    "sys/fs/file-nr",
+];
+
+/// The node's files, kept open: the node must be readable above all when it has no descriptors left.
+#[derive(Debug)]
+pub struct NodeFiles {
+    roots: Arc<Roots>,
+    kept: [Option<Kept>; FILES.len()],
+}
+
+impl NodeFiles {
+    /// Opens those that there are. One that could not be opened is tried again at each reading.
+    pub fn open(roots: Arc<Roots>) -> Self {
+        let budget = FdBudget::new(FILES.len());
+        let kept = FILES.map(|name| Kept::new(roots.proc.join(name), &budget).ok());
+        Self { roots, kept }
+    }
+
+    /// Reads the node, now.
+    pub fn read(&self) -> NodeReading {
+        let mut buffer = Buffer::default();
+        let mut text = |name: &str| {
+            let kept = FILES.iter().position(|file| *file == name).and_then(|at| self.kept[at].as_ref());
+            let text = match kept {
+                Some(kept) => kept.read(&mut buffer),
+                None => buffer.read_path(&self.roots.proc.join(name)),
+            };
+            text.map(<[u8]>::to_vec).unwrap_or_default()
+        };
+        let disks = parse_diskstats(&text("diskstats"));
+        NodeReading {
+            taken_at: Instant::now(),
+            taken_at_unix: SystemTime::now(),
+            stat: parse_stat(&text("stat")),
+            load: parse_loadavg(&text("loadavg")),
+            memory: parse_meminfo(&text("meminfo")),
+            network: netdev::parse_all(&text("net/dev")),
+            pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
+            files: parse_file_nr(&text("sys/fs/file-nr")),
+            disks: disks.into_iter().filter(|disk| is_whole(&self.roots, &disk.device)).collect(),
+        }
     }
 }
 
@@ -276,7 +310,7 @@ mod tests {
 
     #[test]
     fn this_node() {
-        let reading = read(&Roots::of_this_machine().unwrap());
+        let reading = NodeFiles::open(Arc::new(Roots::of_this_machine().unwrap())).read();
         assert!(!reading.stat.cpus.is_empty());
         assert!(reading.memory_total_bytes().unwrap() > 0);
         assert!(reading.load.is_some());

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::found::CgroupDirs;
 use crate::mounts::{Controller, Roots};
 use crate::runtime::{self, Runtime};
+use crate::starvation;
 
 /// The file's name in a container's state directory.
 pub const STATE_FILE: &str = "state.json";
@@ -120,7 +121,10 @@ pub fn read(
             | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )
-    .map_err(|errno| read(errno.into()))?;
+    .map_err(|errno| {
+        starvation::note(Some(errno));
+        read(errno.into())
+    })?;
     let file = std::fs::File::from(file);
     let metadata = file.metadata().map_err(read)?;
     let safe = |metadata: &std::fs::Metadata| metadata.uid() == owner && metadata.mode() & FOREIGN_WRITE == 0;

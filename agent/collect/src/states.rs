@@ -13,6 +13,7 @@ use crate::claims::{Refusal, RefusalReason};
 use crate::mounts::Roots;
 use crate::runc::{self, STATE_FILE, State, StateError};
 use crate::runtime::Runtime;
+use crate::starvation;
 use crate::watcher::Watch;
 
 /// Under `/run`: the directory, whose containers they are, and whether a directory a name space comes between.
@@ -133,7 +134,7 @@ impl States {
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(directory)) else {
         return Vec::new();
     };
     entries

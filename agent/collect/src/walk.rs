@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::mounts::Mount;
 use crate::process;
 use crate::runtime::{self, Match, Runtime};
+use crate::starvation;
 
 /// No deeper than this: a delegated tree may be as deep as its owner likes.
 const DEPTH_MAX: usize = 24;
@@ -110,7 +111,7 @@ fn may_have_children(links: u64) -> bool {
 }
 
 fn children(directory: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(directory)) else {
         return Vec::new();
     };
     entries

@@ -2,14 +2,16 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_collect::families::{is_native_family, write_age, write_judgement, write_reading};
+use sonde_collect::node::NodeFiles;
 use sonde_collect::node_families::write_node;
 use sonde_collect::reading::{
     Cpu, Descriptors, DeviceIo, Interface, Limits, Memory, Pids, Pressure, Stall, Throttling,
 };
-use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots, node};
+use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots};
 use sonde_expo::{Labels, Writer};
 
 /// Inherited names at which promtool shakes its head; nobody else's may be among its remarks.
@@ -178,7 +180,7 @@ fn reserved_names() {
 
 #[test]
 fn promtool_finds_no_error() {
-    let node = node::read(&Roots::of_this_machine().unwrap());
+    let node = NodeFiles::open(Arc::new(Roots::of_this_machine().unwrap())).read();
     let base = Labels::new(&[]);
     for text in [instance(&full()), written(|writer| write_node(writer, &base, &node))] {
         let tool = Command::new("promtool")
