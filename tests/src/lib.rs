@@ -18,7 +18,7 @@ mod wait;
 pub use container::{Container, ContainerBuilder, Rootfs, read_cpu_usage_ns, unique_name};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
-pub use http::{Request, Response, StaticServer, get};
+pub use http::{KeptConnection, Request, Response, StaticServer, get};
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
 pub use servers::{Server, SilentServer};
