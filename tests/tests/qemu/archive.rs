@@ -40,6 +40,11 @@ impl Archive {
         }
     }
 
+    /// Adds an empty directory.
+    pub fn directory(&mut self, path: &str) {
+        self.directories_of(&Path::new(path).join("x"));
+    }
+
     /// Adds the console, which the kernel opens before any file system is mounted.
     pub fn console(&mut self) {
         self.directories_of(Path::new("/dev/console"));

@@ -20,6 +20,8 @@ use crate::archive::Archive;
 
 /// Where the agent listens, in a machine where nothing else does.
 pub const AGENT: &str = "http://127.0.0.1:9164";
+/// The bundle of a container in it: a root with nothing but busybox, and room for its `config.json`.
+pub const BUNDLE: &str = "/bundle";
 /// From the start of qemu to the first process: seconds on an idle machine.
 const BOOT: Duration = Duration::from_secs(90);
 /// For an order: a scrape of a machine that lacks everything is the slowest.
@@ -231,15 +233,22 @@ fn initramfs() -> Vec<u8> {
     archive.console();
     archive.program(Path::new(env!("CARGO_BIN_EXE_qemu-guest")), "/init");
     archive.program(&find("busybox"), "/bin/busybox");
+    archive.program(&find("busybox"), &format!("{BUNDLE}/rootfs/bin/busybox"));
+    archive.directory(&format!("{BUNDLE}/rootfs/proc"));
+    archive.program(&find("runc"), "/bin/runc");
     archive.program(&binary(), "/bin/sonde");
     archive.finish()
 }
 
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    // An ordinary user's PATH lacks where runc is.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let found = folders.map(|folder| folder.join(program)).find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("there is no {program}: `cargo xtask test` installs it (Debian's qemu-system-x86 and busybox-static)")
+        panic!(
+            "there is no {program}: `cargo xtask test` installs it (Debian's qemu-system-x86, busybox-static and runc)"
+        )
     })
 }
 

@@ -6,6 +6,7 @@
 mod archive;
 mod layout;
 mod machine;
+mod runc;
 mod states;
 mod trouble;
 mod values;
