@@ -17,7 +17,7 @@ type Shown = (&'static str, Option<&'static str>, Option<&'static str>);
 /// Name, what is written to which file of the cgroup, load, its number, what it shows.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, u64, Shown);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     ("calm", &[], "park", 0, ("running", None, None)),
     ("throttled", &[("cpu.max", "1000 100000")], "spin", 1, ("saturated", Some("cpu"), Some("cpu_throttled"))),
     ("bombed", &[("pids.max", "6")], "forks", 100_000, ("saturated", Some("pids"), Some("pids_limit"))),
@@ -28,6 +28,14 @@ const CASES: [Case; 7] = [
         "memory",
         64 * MIB,
         ("saturated", Some("memory"), Some("oom_killed")),
+    ),
+    // Nearer to the limit than 95 %, and not over it.
+    (
+        "full",
+        &[("memory.max", "67108864"), ("memory.swap.max", "0")],
+        "memory",
+        62 * MIB,
+        ("saturated", Some("memory"), Some("memory_limit")),
     ),
     (
         "high",
