@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_collect::Roots;
-use sonde_collect::node::{self, NodeReading};
+use sonde_collect::node::{NodeFiles, NodeReading};
 use sonde_collect::space::{NodeSpace, SpacePool};
 
 use crate::floor::Scraper;
@@ -19,6 +19,7 @@ pub struct TakenNode {
 
 /// Reads the node for whoever asks.
 pub struct NodeGate {
+    files: Arc<NodeFiles>,
     roots: Arc<Roots>,
     flights: Flights<Arc<TakenNode>>,
     space: Arc<NodeSpace>,
@@ -28,7 +29,7 @@ impl NodeGate {
     pub fn new(roots: Arc<Roots>) -> Self {
         // Threads of its own: what instances' file systems do to theirs is no matter of the node's.
         let space = Arc::new(NodeSpace::new(SpacePool::default()));
-        Self { roots, flights: Flights::default(), space }
+        Self { files: Arc::new(NodeFiles::open(roots.clone())), roots, flights: Flights::default(), space }
     }
 
     /// A reading for `scraper`; the last where it may not have its own, or the kernel takes too long. `None` if there is neither.
@@ -39,10 +40,10 @@ impl NodeGate {
         wait: Duration,
         threads: &ReadingThreads,
     ) -> Option<Arc<TakenNode>> {
-        let (roots, space) = (self.roots.clone(), self.space.clone());
+        let (files, roots, space) = (self.files.clone(), self.roots.clone(), self.space.clone());
         let take = move |_| {
             let at = Instant::now();
-            let mut reading = node::read(&roots);
+            let mut reading = files.read();
             reading.look_at_space(&roots, &space);
             Arc::new(TakenNode { reading, at })
         };

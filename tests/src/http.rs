@@ -84,6 +84,39 @@ impl Request {
     }
 }
 
+/// A connection that is kept from request to request, as a Prometheus keeps one to each target.
+pub struct KeptConnection {
+    authority: String,
+    reader: BufReader<TcpStream>,
+}
+
+impl KeptConnection {
+    /// Connects to where the URL points.
+    pub fn open(url: &str) -> std::io::Result<Self> {
+        let authority = Request::get(url).authority;
+        let stream = TcpStream::connect(&authority)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self { authority, reader: BufReader::new(stream) })
+    }
+
+    /// GET as a scraper whose patience is [`TIMEOUT`]; the connection comes back with the answer.
+    pub fn get(mut self, url: &str) -> std::io::Result<(Self, Response)> {
+        let started = Instant::now();
+        let path = Request::get(url).path;
+        let patience = TIMEOUT.as_secs();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nX-Prometheus-Scrape-Timeout-Seconds: {patience}\r\n\r\n",
+            self.authority
+        );
+        self.reader.get_mut().write_all(head.as_bytes())?;
+        let (status, headers) = read_head(&mut self.reader)?;
+        let mut response = Response { status, headers, body: Vec::new(), elapsed: Duration::ZERO };
+        response.body = read_body(&mut self.reader, &response)?;
+        response.elapsed = started.elapsed();
+        Ok((self, response))
+    }
+}
+
 impl Response {
     /// The first header of that name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -21,7 +21,7 @@ pub use container::{Container, ContainerBuilder, read_cpu_usage_ns, unique_name}
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
-pub use http::{Request, Response, StaticServer, get};
+pub use http::{KeptConnection, Request, Response, StaticServer, get};
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
 pub use rootfs::Rootfs;

@@ -11,10 +11,15 @@ use std::process::Command;
 use sonde_guest_build::Toolchain;
 
 use crate::error::Error;
-use crate::workspace::{run, say, shown, succeeds};
+use crate::workspace::{Workspace, run, say, shown, succeeds};
 
 /// Debian's compiler for WebAssembly with the source of its standard library (design §7).
 const DEBIAN_WASM: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// The kernel that the tests boot: the metapackage, which depends on the newest.
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// Where it is unpacked, below the target folder; `tests/tests/qemu` looks there.
+const KERNEL_FOLDER: &str = "vm-kernel";
 
 /// What the machine is set up for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 14] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -40,6 +45,7 @@ const NEEDS: [Need; 13] = [
     Need { program: "nginx", package: "nginx", wanted: &[For::Test, For::Bench] },
     Need { program: "promtool", package: "prometheus", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
+    Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },
     Need { program: "openssl", package: "openssl", wanted: &[For::Test] },
     Need { program: "curl", package: "curl", wanted: &[For::Test] },
@@ -68,6 +74,26 @@ pub(crate) fn toolchain() -> Result<Toolchain, Error> {
     say("rustup cannot fetch the target; Debian's compiler for WebAssembly will do");
     install(&DEBIAN_WASM)?;
     Toolchain::system().map_err(Error::Toolchain)
+}
+
+/// Makes sure of a kernel for the tests' virtual machines: fetched and unpacked, never installed, so that this machine keeps its own.
+pub(crate) fn kernel(workspace: &Workspace) -> Result<(), Error> {
+    let folder = workspace.target.join(KERNEL_FOLDER);
+    let is_kernel = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("vmlinuz-");
+    let there = std::fs::read_dir(folder.join("boot")).into_iter().flatten().flatten();
+    if there.map(|entry| entry.file_name()).any(|name| is_kernel(&name)) {
+        return Ok(());
+    }
+    if find_program("apt-get").is_none() {
+        return Err(Error::Missing {
+            what: format!("a kernel in {} is", folder.display()),
+            why: "there is no apt-get to get it by",
+            next: format!("unpack what Debian's {KERNEL} depends on there, and try again"),
+        });
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", include_str!("kernel.sh"), "kernel", KERNEL]).arg(&folder);
+    run(&format!("fetching the kernel of {KERNEL} (apt-get)"), &mut command)
 }
 
 /// Where a program is: PATH, and the two folders that an ordinary user's PATH lacks.

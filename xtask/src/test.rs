@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 
 use crate::error::Error;
 use crate::sensors::{self, Which};
-use crate::setup::{For, find_program, setup};
+use crate::setup::{For, find_program, kernel, setup};
 use crate::workspace::{Workspace, run, say, shown};
 
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
     setup(For::Test)?;
+    kernel(workspace)?;
     sensors::build(workspace, Which::All)?;
     run("building Sonde and its tests", &mut workspace.cargo(["build", "--workspace", "--bins", "--tests"]))?;
     if filter.is_none() {

@@ -3,8 +3,8 @@
 //! Each file of the plan that exists is kept open and parsed into the reading, in one pass. v1
 //! controllers give CPU, memory, tasks, devices and the freezer where they are mounted; the cgroup2 tree gives
 //! what it has besides: everything when unified, pressure and the split of CPU time when hybrid.
-//! Limits change seldom and are read anew every [`LIMITS_EVERY`]. The network namespace's files are read through the
-//! leader, never for one in the host's.
+//! Limits and a cgroup2's controllers change seldom and are read anew every [`LIMITS_EVERY`]. The network namespace's files
+//! are read through the leader, never for one in the host's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +18,7 @@ use crate::reading::{Descriptors, Gone, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{netdev, process, transport, walk};
+use crate::{netdev, process, starvation, transport, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -45,6 +45,10 @@ pub(crate) struct CgroupReader {
     buffer: Buffer,
     /// Faults at opening that may pass, such as a lack of descriptors.
     opening_problems: Vec<ReadProblem>,
+    /// `cgroup.controllers` as of the opening: what is enabled there can change while a cgroup2 lives.
+    controllers: Option<Vec<u8>>,
+    /// Whether a file that was there has gone since: its controller was disabled, and may be enabled again.
+    lost_a_file: bool,
 }
 
 /// The leader and what is kept open of it.
@@ -90,7 +94,10 @@ impl CgroupReader {
             space: None,
             buffer: Buffer::default(),
             opening_problems: Vec::new(),
+            controllers: None,
+            lost_a_file: false,
         };
+        reader.controllers = reader.read_controllers();
         reader.open_plan();
         reader
     }
@@ -132,6 +139,26 @@ impl CgroupReader {
         }
     }
 
+    /// Opens the plan anew where the cgroup's controllers are others now; their files come and go with them.
+    fn follow_controllers(&mut self) {
+        starvation::forget();
+        let now = self.read_controllers();
+        if starvation::was_noted() {
+            // Nothing could be opened anew: what is open stays open.
+            return;
+        }
+        if now != self.controllers || self.lost_a_file {
+            self.controllers = now;
+            self.lost_a_file = false;
+            self.open_plan();
+        }
+    }
+
+    fn read_controllers(&mut self) -> Option<Vec<u8>> {
+        let path = self.found.cgroups.v2.as_ref()?.join("cgroup.controllers");
+        self.buffer.read_path(&path).ok().map(<[u8]>::to_vec)
+    }
+
     fn has(&self, item: Item) -> bool {
         self.files.iter().any(|(kept, ..)| *kept == item)
     }
@@ -141,6 +168,9 @@ impl CgroupReader {
         let has_children = self.identity()?;
         if !self.opening_problems.is_empty() {
             self.open_plan();
+        }
+        if self.limits_are_due(reading.taken_at) {
+            self.follow_controllers();
         }
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading);
@@ -182,7 +212,8 @@ impl CgroupReader {
                 Err(Fault::Problem(reason)) => {
                     reading.problems.push(ReadProblem { file: name, reason });
                 }
-                Err(Fault::Gone | Fault::Unsupported) => {}
+                Err(Fault::Gone) => self.lost_a_file = true,
+                Err(Fault::Unsupported) => {}
             }
         }
         reading.memory.set_working_set(inactive_file);
@@ -193,13 +224,21 @@ impl CgroupReader {
         }
     }
 
+    fn limits_are_due(&self, now: Instant) -> bool {
+        self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY)
+    }
+
     fn read_limits(&mut self, reading: &mut Reading) {
-        let now = reading.taken_at;
-        if self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY) {
+        if self.limits_are_due(reading.taken_at) {
+            starvation::forget();
             let leader = self.leader.as_ref().map(|led| &led.leader);
-            self.caps = limits::read(&self.found.cgroups, &self.roots, leader, &mut self.buffer);
-            self.limits_read_at = Some(now);
-            self.file_limits.clear();
+            let caps = limits::read(&self.found.cgroups, &self.roots, leader, &mut self.buffer);
+            // Without descriptors nobody knows them anew, and those of before hold.
+            if !starvation::was_noted() {
+                self.caps = caps;
+                self.limits_read_at = Some(reading.taken_at);
+                self.file_limits.clear();
+            }
         }
         reading.limits = self.caps.limits;
         reading.device_limits.clone_from(&self.caps.device_limits);

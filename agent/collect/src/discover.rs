@@ -22,6 +22,7 @@ use crate::mounts::Roots;
 use crate::rules::Rules;
 use crate::runc::State;
 use crate::runtime;
+use crate::starvation;
 use crate::state::Reason;
 use crate::states::States;
 use crate::walk::{self, Claim};
@@ -88,6 +89,8 @@ pub struct Discovery {
     missing_groups: Vec<ProcessGroup>,
     /// Those that were found without a cgroup in each hierarchy, and when: their runtime may be at it still.
     incomplete: HashMap<Uuid, Instant>,
+    /// Whether the last scan saw nothing for want of descriptors.
+    starved: bool,
 }
 
 impl Discovery {
@@ -109,6 +112,7 @@ impl Discovery {
             watches: Vec::new(),
             missing_groups: Vec::new(),
             incomplete: HashMap::new(),
+            starved: false,
         }
     }
 
@@ -154,11 +158,13 @@ impl Discovery {
 
     /// How long to go without a scan at most, events or none.
     pub fn rescan_every(&self) -> Duration {
-        if !self.missing_groups.is_empty() || self.incomplete.values().any(is_young) { RESCAN_MISSING } else { RESCAN }
+        let soon = self.starved || !self.missing_groups.is_empty() || self.incomplete.values().any(is_young);
+        if soon { RESCAN_MISSING } else { RESCAN }
     }
 
-    /// Looks, and says what has changed: first what is gone, then what is new.
+    /// Looks, and says what has changed: first what is gone, then what is new. Who is out of descriptors sees nothing, and changes nothing.
     pub fn scan(&mut self) -> Vec<Change> {
+        starvation::forget();
         let mut refusals = HashSet::new();
         let states = self.states.read(&self.roots, &mut refusals);
         let (claims, directories) = self.walk(&states, &mut refusals);
@@ -177,6 +183,10 @@ impl Discovery {
         self.left_out = left_out;
         self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.find_groups(&mut found, &mut refusals);
+        self.starved = starvation::was_noted();
+        if self.starved {
+            return Vec::new();
+        }
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
         self.watches.extend(group_watches(&self.config.process_groups));

@@ -13,6 +13,8 @@ use crate::mounts::Roots;
 use crate::process;
 use crate::reader::{started_unix_seconds, ticks_per_second};
 use crate::reading::{Cpu, Gone, LeaderState, Reading};
+use crate::starvation;
+use crate::state::{ProblemReason, ReadProblem};
 
 /// Nanoseconds in a second.
 const NS_PER_SECOND: u64 = 1_000_000_000;
@@ -43,7 +45,10 @@ impl GroupReader {
     }
 
     pub(crate) fn read(&mut self, reading: &mut Reading) -> Result<(), Gone> {
-        self.leader_state()?;
+        starvation::forget();
+        if self.leader_state().is_err() {
+            return without_descriptors(reading);
+        }
         let members = process::with_descendants(&self.roots.proc, self.pid);
         let (mut user, mut system, mut threads, mut pages) = (0u64, 0u64, 0u64, 0u64);
         let mut live = Vec::with_capacity(members.len());
@@ -60,7 +65,10 @@ impl GroupReader {
                 live.push(pid);
             }
         }
-        let state = self.leader_state()?;
+        let state = self.leader_state();
+        let (false, Ok(state)) = (starvation::was_noted(), state) else {
+            return without_descriptors(reading);
+        };
         self.most_ticks = (self.most_ticks.0.max(user), self.most_ticks.1.max(system));
         let ns = |ticks: u64| ticks.saturating_mul(NS_PER_SECOND / ticks_per_second());
         reading.cpu = Some(Cpu {
@@ -98,4 +106,13 @@ impl GroupReader {
             _ => Err(Gone),
         }
     }
+}
+
+/// What could not be opened for want of descriptors is not gone, and a sum over a part is no sum: nothing is known of the group now.
+fn without_descriptors(reading: &mut Reading) -> Result<(), Gone> {
+    if !starvation::was_noted() {
+        return Err(Gone);
+    }
+    reading.problems.push(ReadProblem { file: "stat", reason: ProblemReason::Descriptors });
+    Ok(())
 }

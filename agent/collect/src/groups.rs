@@ -17,6 +17,7 @@ use crate::listeners::{self, Listener, PortOwners};
 use crate::mounts::Roots;
 use crate::process::{self, Stat};
 use crate::runtime::Runtime;
+use crate::starvation;
 
 /// How a process group is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ impl GroupFinder {
         let by_port = groups.iter().any(|group| matches!(group.source, GroupSource::Port(_)));
         // One dump for all of them. Where it fails no port group is found, and others are.
         let listening = match by_port {
-            true => listeners::listeners().unwrap_or_default(),
+            true => starvation::noted(listeners::listeners()).unwrap_or_default(),
             false => Vec::new(),
         };
         groups.iter().filter_map(|group| self.find_one(roots, node, boot_id, group, &listening)).collect()
@@ -124,7 +125,8 @@ fn process_of_file(roots: &Roots, path: &Path) -> Option<Stat> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = starvation::noted(opened).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let mut text = String::new();
     file.take(PID_FILE_MAX_BYTES).read_to_string(&mut text).ok()?;

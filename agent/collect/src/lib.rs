@@ -48,6 +48,7 @@ mod limits;
 mod path_bytes;
 mod plan;
 mod root_file;
+mod starvation;
 mod states;
 
 pub use claims::{Refusal, RefusalReason};

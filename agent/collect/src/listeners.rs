@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::mounts::Roots;
 use crate::process::{self, Stat};
+use crate::starvation;
 
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// Whether a process has the socket of this inode open. False where it cannot be looked at.
 pub fn pid_holds_inode(proc: &Path, pid: u32, inode: u64) -> bool {
     let wanted = format!("socket:[{inode}]");
-    let Ok(entries) = std::fs::read_dir(proc.join(pid.to_string()).join("fd")) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(proc.join(pid.to_string()).join("fd"))) else {
         return false;
     };
     entries
@@ -135,7 +136,7 @@ pub fn pid_holds_inode(proc: &Path, pid: u32, inode: u64) -> bool {
 pub fn inodes_of(proc: &Path, pids: &[u32]) -> Vec<u64> {
     let mut inodes = Vec::new();
     for pid in pids {
-        let Ok(entries) = std::fs::read_dir(proc.join(pid.to_string()).join("fd")) else {
+        let Ok(entries) = starvation::noted(std::fs::read_dir(proc.join(pid.to_string()).join("fd"))) else {
             continue;
         };
         inodes.extend(entries.flatten().filter_map(|entry| {

@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 use crate::mounts::Roots;
 use crate::reader::ticks_per_second;
 use crate::reading::Stall;
-use crate::source::Buffer;
+use crate::source::{Buffer, FdBudget, Kept};
 use crate::space::{NodeSpace, Space};
 use crate::{bytes, netdev, pressure};
 
@@ -129,31 +129,65 @@ impl NodeReading {
     }
 }
 
-/// Reads the node, now, but for its file systems: [`NodeReading::look_at_space`].
-pub fn read(roots: &Roots) -> NodeReading {
-    let mut buffer = Buffer::default();
-    let taken_at = Instant::now();
-    let transport = network::read(roots, &mut buffer);
-    let zfs = zfs::read(roots, &mut buffer);
-    let mut text = |name: &str| {
-        let path = roots.proc.join(name);
-        buffer.read_path(&path).map(<[u8]>::to_vec).unwrap_or_default()
-    };
-    let disks = parse_diskstats(&text("diskstats"));
-    NodeReading {
-        taken_at,
-        taken_at_unix: SystemTime::now(),
-        vmstat: parse_vmstat(&text("vmstat")),
-        transport,
-        file_systems: Vec::new(),
-        zfs,
-        stat: parse_stat(&text("stat")),
-        load: parse_loadavg(&text("loadavg")),
-        memory: parse_meminfo(&text("meminfo")),
-        network: netdev::parse_all(&text("net/dev")),
-        disks: disks.into_iter().filter(|disk| is_whole(roots, &disk.device)).collect(),
-        pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
-        files: parse_file_nr(&text("sys/fs/file-nr")),
+/// What is read of `/proc`, beside the transports' and ZFS's.
+const FILES: [&str; 10] = [
+    "diskstats",
+    "stat",
+    "loadavg",
+    "meminfo",
+    "vmstat",
+    "net/dev",
+    "pressure/cpu",
+    "pressure/memory",
+    "pressure/io",
+    "sys/fs/file-nr",
+];
+
+/// The node's files, kept open: the node must be readable above all when it has no descriptors left.
+#[derive(Debug)]
+pub struct NodeFiles {
+    roots: Arc<Roots>,
+    kept: [Option<Kept>; FILES.len()],
+}
+
+impl NodeFiles {
+    /// Opens those that there are. One that could not be opened is tried again at each reading.
+    pub fn open(roots: Arc<Roots>) -> Self {
+        let budget = FdBudget::new(FILES.len());
+        let kept = FILES.map(|name| Kept::new(roots.proc.join(name), &budget).ok());
+        Self { roots, kept }
+    }
+
+    /// Reads the node, now, but for its file systems: [`NodeReading::look_at_space`].
+    pub fn read(&self) -> NodeReading {
+        let mut buffer = Buffer::default();
+        let taken_at = Instant::now();
+        let transport = network::read(&self.roots, &mut buffer);
+        let zfs = zfs::read(&self.roots, &mut buffer);
+        let mut text = |name: &str| {
+            let kept = FILES.iter().position(|file| *file == name).and_then(|at| self.kept[at].as_ref());
+            let text = match kept {
+                Some(kept) => kept.read(&mut buffer),
+                None => buffer.read_path(&self.roots.proc.join(name)),
+            };
+            text.map(<[u8]>::to_vec).unwrap_or_default()
+        };
+        let disks = parse_diskstats(&text("diskstats"));
+        NodeReading {
+            taken_at,
+            taken_at_unix: SystemTime::now(),
+            vmstat: parse_vmstat(&text("vmstat")),
+            transport,
+            file_systems: Vec::new(),
+            zfs,
+            stat: parse_stat(&text("stat")),
+            load: parse_loadavg(&text("loadavg")),
+            memory: parse_meminfo(&text("meminfo")),
+            network: netdev::parse_all(&text("net/dev")),
+            disks: disks.into_iter().filter(|disk| is_whole(&self.roots, &disk.device)).collect(),
+            pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
+            files: parse_file_nr(&text("sys/fs/file-nr")),
+        }
     }
 }
 
@@ -330,7 +364,7 @@ mod tests {
     #[test]
     fn this_node() {
         let roots = Arc::new(Roots::of_this_machine().unwrap());
-        let reading = read(&roots);
+        let reading = NodeFiles::open(roots.clone()).read();
         assert!(!reading.stat.cpus.is_empty());
         assert!(reading.memory_total_bytes().unwrap() > 0);
         assert!(reading.load.is_some());
@@ -345,7 +379,7 @@ mod tests {
         let space = NodeSpace::new(crate::space::SpacePool::default());
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         let told = loop {
-            let mut reading = read(&roots);
+            let mut reading = NodeFiles::open(roots.clone()).read();
             reading.look_at_space(&roots, &space);
             if let Some((_, space)) = reading.file_systems.into_iter().find(|(point, _)| point == "/") {
                 break space.file_system;

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::bytes;
 use crate::mounts::Controller;
+use crate::starvation;
 
 /// From `/proc/<pid>/stat` (proc_pid_stat(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,8 @@ const STAT_BYTES: usize = 52 * 21 + 64;
 /// Reads and parses a process's `stat`.
 pub fn stat(proc: &Path, pid: u32) -> io::Result<Stat> {
     let mut text = [0; STAT_BYTES];
-    let length = File::open(proc.join(pid.to_string()).join("stat"))?.read(&mut text)?;
+    let opened = File::open(proc.join(pid.to_string()).join("stat"));
+    let length = starvation::noted(opened)?.read(&mut text)?;
     parse_stat(&text[..length]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
@@ -167,12 +169,12 @@ pub fn with_descendants(proc: &Path, leader: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(pid) = members.get(next).copied() {
         next += 1;
-        let Ok(tasks) = std::fs::read_dir(proc.join(pid.to_string()).join("task")) else {
+        let Ok(tasks) = starvation::noted(std::fs::read_dir(proc.join(pid.to_string()).join("task"))) else {
             continue;
         };
         // A process of a hundred thousand threads must not hold up whoever reads it.
         for task in tasks.flatten().take(TASKS_MAX) {
-            let Ok(mut text) = std::fs::read(task.path().join("children")) else {
+            let Ok(mut text) = starvation::noted(std::fs::read(task.path().join("children"))) else {
                 continue;
             };
             // One line of pids, with a blank after each and no newline.

@@ -12,6 +12,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::starvation;
+
 /// Everybody's right to write, and the group's.
 const WRITE_OTHERS: u32 = 0o002;
 const WRITE_GROUP: u32 = 0o020;
@@ -51,7 +53,10 @@ impl Trust<'_> {
 /// The bytes of the regular file at `path`, which lies below `trust.root`: all of them, at most `most`.
 pub(crate) fn read(path: &Path, trust: Trust<'_>, most: u64) -> Result<Vec<u8>, RootFileError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| RootFileError::Read(errno.into()))?;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+        starvation::note(Some(errno));
+        RootFileError::Read(errno.into())
+    })?;
     let file = File::from(file);
     let metadata = file.metadata().map_err(RootFileError::Read)?;
     let above_safe = path.starts_with(trust.root)

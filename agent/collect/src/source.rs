@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::starvation;
 use crate::state::ProblemReason;
 
 /// Enough for every cgroup and PSI file and for most others in one read.
@@ -90,7 +91,9 @@ impl Buffer {
 /// Opens for reading only, never blocking on a FIFO.
 pub fn open(path: &Path) -> Result<OwnedFd, Fault> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    starvation::note(opened.as_ref().err().copied());
+    Ok(opened?)
 }
 
 /// How many files may be kept open, all readers together. Each costs the kernel some 4.4 KB once read.

@@ -13,6 +13,7 @@ use crate::mounts::Roots;
 use crate::root_file::{self, Signature};
 use crate::runc::{self, STATE_FILE, State, StateError};
 use crate::runtime::{self, Runtime};
+use crate::starvation;
 use crate::watcher::Watch;
 
 /// Under `/run`: the directory, whose containers they are, and whether a directory a name space comes between.
@@ -129,7 +130,7 @@ fn namespace(runtime: Runtime, directory: &Path) -> Option<String> {
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(directory)) else {
         return Vec::new();
     };
     entries

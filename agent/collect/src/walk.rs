@@ -17,6 +17,7 @@ use crate::mounts::Mount;
 use crate::process;
 use crate::rules::Rules;
 use crate::runtime::{self, Match, Runtime};
+use crate::starvation;
 
 /// No deeper than this: a delegated tree may be as deep as its owner likes.
 const DEPTH_MAX: usize = 24;
@@ -214,7 +215,7 @@ fn may_have_children(links: u64) -> bool {
 }
 
 fn children(directory: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(directory)) else {
         return Vec::new();
     };
     entries
@@ -259,31 +260,53 @@ pub fn directories_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The pids in a cgroup directory; where it has children, in those as well. At most about `most`; the
-/// flag says whether these are all.
+/// flag says whether these are all, and nothing but processes.
 pub fn pids_below(directory: &Path, most: usize) -> (Vec<u32>, bool) {
     let mut pids = Vec::new();
-    take_pids(directory, &mut pids);
+    // A threaded cgroup2 does not name its processes (EOPNOTSUPP): its threads' ids serve as well to find one, not to count.
+    let named = take_pids(directory, "cgroup.procs", &mut pids);
+    let file = if named { "cgroup.procs" } else { "cgroup.threads" };
+    if !named {
+        take_pids(directory, file, &mut pids);
+    }
     let links = std::fs::metadata(directory).map_or(LINKS_WITHOUT_CHILDREN, |metadata| metadata.nlink());
     if !may_have_children(links) {
-        return (pids, true);
+        return (pids, named);
     }
     let below = directories_below(directory);
-    let mut all = below.len() < BELOW_MAX;
+    let mut all = named && below.len() < BELOW_MAX;
     for directory in below {
         if pids.len() >= most {
             all = false;
             break;
         }
-        take_pids(&directory, &mut pids);
+        // One below that names none is threaded, and the nearest above that names its own has named its processes too.
+        take_pids(&directory, file, &mut pids);
     }
     (pids, all)
 }
 
-fn take_pids(directory: &Path, pids: &mut Vec<u32>) {
-    let text = std::fs::read(directory.join("cgroup.procs"))
-        // A threaded cgroup2 answers EOPNOTSUPP; its threads' ids serve as well to find a process.
-        .or_else(|_| std::fs::read(directory.join("cgroup.threads")));
-    if let Ok(text) = text {
-        process::parse_pids(&text, pids);
+/// Whether the file could be read.
+fn take_pids(directory: &Path, file: &str, pids: &mut Vec<u32>) -> bool {
+    let text = std::fs::read(directory.join(file));
+    if let Ok(text) = &text {
+        process::parse_pids(text, pids);
+    }
+    text.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threaded_cgroups_are_not_counted_twice() {
+        let top = tempfile::tempdir().unwrap();
+        let threaded = top.path().join("threads");
+        std::fs::create_dir(&threaded).unwrap();
+        std::fs::write(top.path().join("cgroup.procs"), "7\n8\n").unwrap();
+        std::fs::write(threaded.join("cgroup.threads"), "7\n9\n").unwrap();
+        assert_eq!(pids_below(top.path(), 100), (vec![7, 8], true));
+        assert_eq!(pids_below(&threaded, 100), (vec![7, 9], false));
     }
 }

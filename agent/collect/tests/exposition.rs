@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_collect::families::{is_native_family, write_age, write_judgement, write_reading};
+use sonde_collect::node::{self, NodeFiles};
 use sonde_collect::node::zfs::{self, Value, Zfs};
 use sonde_collect::node_families::write_node;
 use sonde_collect::reading::{
@@ -13,7 +15,7 @@ use sonde_collect::reading::{
 };
 use sonde_collect::space::{FileSystem, Space};
 use sonde_collect::transport::{self, Transport};
-use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots, node};
+use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots};
 use sonde_expo::{Labels, Writer};
 
 /// Inherited names at which promtool shakes its head; nobody else's may be among its remarks.
@@ -154,7 +156,7 @@ fn zfs() -> Zfs {
 #[test]
 fn names_of_the_node() {
     let roots = Roots::of_this_machine().unwrap();
-    let mut node = node::read(&roots);
+    let mut node = NodeFiles::open(Arc::new(roots)).read();
     node.file_systems = vec![("/".to_owned(), space())];
     node.zfs = Some(zfs());
     node.vmstat = vec![("oom_kill".into(), 5)];
@@ -352,8 +354,7 @@ fn reserved_names() {
 
 #[test]
 fn promtool_finds_no_error() {
-    let roots = Roots::of_this_machine().unwrap();
-    let mut node = node::read(&roots);
+    let mut node = NodeFiles::open(Arc::new(Roots::of_this_machine().unwrap())).read();
     node.file_systems = vec![("/".to_owned(), space())];
     node.zfs = Some(zfs());
     let base = Labels::new(&[]);
