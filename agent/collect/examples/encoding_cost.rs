@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let id = "7f".repeat(32);
     let cgroup = format!("/system.slice/docker-{id}.scope");
     let base = Labels::new(&[("id", &cgroup), ("image", "registry.example/shop/cart:1.2"), ("name", &id)]);
-    let of_node = node::NodeFiles::open(roots.clone()).read();
+    let of_node = node::NodeFiles::open(roots).read();
 
     println!("{:<10} {:<12} {:>8} {:>8} {:>6}", "target", "format", "bytes", "µs", "times");
     measure("instance", times, |writer| {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_collect::families::{is_native_family, write_age, write_judgement, write_reading};
-use sonde_collect::node::{self, NodeFiles};
 use sonde_collect::node::zfs::{self, Value, Zfs};
+use sonde_collect::node::{self, NodeFiles};
 use sonde_collect::node_families::write_node;
 use sonde_collect::reading::{
     Cpu, Descriptors, DeviceIo, DeviceLimit, HugePages, Interface, IoCost, Limits, MEMORY_PARTS, Memory, MemoryEvents,
