@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use connections::Connections;
-use spare::is_want_of_descriptors;
+use spare::{is_want_of_descriptors, is_want_of_the_node};
 
 use crate::keeper::stopped;
 
@@ -128,7 +128,10 @@ async fn make_room(room: &Room, connections: &Connections, error: &io::Error, pa
         if room.spare.give() {
             return SHORTEST_PAUSE;
         }
-        connections.put_out_quietest(&room.about);
+        // A scraper with a connection is worth more than a new one, where its place would be somebody else's at once.
+        if !is_want_of_the_node(error) {
+            connections.put_out_quietest(&room.about);
+        }
     } else {
         tracing::warn!(%error, "a connection could not be accepted");
     }

@@ -33,8 +33,6 @@ const DISK_BYTES: u64 = 16 << 20;
 /// Errors of the kernel's only; both hierarchies' controllers in cgroup2; pressure, which Debian leaves off; a
 /// panic ends the machine.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 rdinit=/init cgroup_no_v1=all psi=1 panic=-1";
-/// As `OOMScoreAdjust=` of the agent's unit has it.
-const OOM_SCORE: i32 = -900;
 /// As a floor of readings, so that every scrape of a test has a reading of its own.
 const CONFIG: &str = "[node]\nid = \"guest\"\n[reading]\nfloor = \"50ms\"\n";
 
@@ -98,7 +96,7 @@ impl Machine {
         let cgroup = self.cgroup("/system.slice/sonde.service");
         // The shell is in the cgroup before it becomes the agent.
         let agent = "exec /bin/sonde agent --config /sonde.toml --log info";
-        let line = format!("echo 0 > {cgroup}/cgroup.procs && echo {OOM_SCORE} > /proc/self/oom_score_adj && {agent}");
+        let line = format!("echo 0 > {cgroup}/cgroup.procs && {agent}");
         let start =
             json!({ "do": "start", "program": "/bin/busybox", "arguments": ["sh", "-c", line], "log": "/sonde.log" });
         self.agent = self.order(&start)["pid"].as_u64();
