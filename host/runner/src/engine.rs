@@ -23,11 +23,12 @@ use crate::capability;
 use crate::ctx::Ctx;
 
 /// How often every engine's epoch moves on, and so how long a run computes before it yields to the
-/// others. Preemption costs a few hundred nanoseconds, so a millisecond is both fair and free.
-pub(crate) const EPOCH: Duration = Duration::from_millis(1);
+/// others. A run that asks a server has some four turns to wait for, each behind whoever computes: so it is short. Preemption costs a
+/// few hundred nanoseconds, and the clock stands still between groups of runs.
+pub(crate) const EPOCH: Duration = Duration::from_micros(500);
 
 /// The ticker stops when no run has been in flight for this long: between two groups of runs there is nothing to preempt.
-const TICKER_LINGERS: Duration = Duration::from_millis(5);
+const TICKER_LINGERS: Duration = Duration::from_millis(2);
 
 /// What wasmtime keeps for an instance beside its memories and tables: of a core instance, and of a component's.
 const MAX_CORE_INSTANCE_BYTES: usize = 512 << 10;

@@ -1,6 +1,6 @@
 //! The runs in flight, polled fairly between accounts.
 //!
-//! A run that computes yields at every epoch, a millisecond; whose turn it is then is decided here. Each account has a virtual
+//! A run that computes yields at every epoch, half a millisecond; whose turn it is then is decided here. Each account has a virtual
 //! time, which moves on by the time that its runs were polled for over its weight, and the account furthest behind is polled next. So one
 //! run of one account gets as much of the runner as a hundred spinning ones of another, and a run that has only just something to do is
 //! before those that have had their share.
@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// Polling goes on so long before sockets and timers have a turn: a millisecond is one epoch.
-const SLICE: Duration = Duration::from_millis(1);
+use crate::engine::EPOCH;
+
+/// Polling goes on so long before sockets and timers have a turn.
+const SLICE: Duration = EPOCH;
 
 /// The wakers' side: who is ready, and whom to tell.
 #[derive(Default)]

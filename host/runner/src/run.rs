@@ -1,7 +1,7 @@
 //! One run: a fresh instance, one call, thrown away.
 //!
 //! Fuel is the budget, what the node's own calls cost included: wasmtime counts the guest's, the meter the calls', and both together are held
-//! to the limit at each call, at each epoch and at the end. The epoch makes a run yield every millisecond, and that is where its CPU
+//! to the limit at each call, at each epoch and at the end. The epoch makes a run yield every half a millisecond, and that is where its CPU
 //! time and its wall deadline are held to, which see what fuel does not. The store is dropped whatever happens, so nothing of a run is
 //! left for the next. CPU is counted around each poll, because wasmtime loses fuel that was burnt before a trap.
 
@@ -87,7 +87,7 @@ impl Program {
 }
 
 /// Memory that takes longer to give back than the other runs should wait: the kernel takes some 0.1 ms for each MiB that was touched.
-const MUCH_MEMORY_BYTES: u64 = 16 << 20;
+const MUCH_MEMORY_BYTES: u64 = 4 << 20;
 
 /// Drops what a run had, on a thread where nobody waits for it, and says what CPU that took. The run has its place until then.
 async fn given_back(store: Store<Ctx>) -> Duration {
