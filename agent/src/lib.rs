@@ -351,6 +351,8 @@ fn node_id(config: &Config) -> Result<NodeId, StartError> {
     let keep = |source| StartError::KeepNodeId { path: path.display().to_string(), source };
     let id = match std::fs::read_to_string(&path) {
         Ok(id) => id,
+        // Only where there is none: another one would make every instance another.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(keep(error)),
         Err(_) => {
             let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(keep)?;
             std::fs::create_dir_all(&config.state_dir).map_err(keep)?;

@@ -13,9 +13,6 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A manager that does not read is not waited for longer.
-const SENDING: Duration = Duration::from_secs(1);
-
 /// The way to the service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Notify {
@@ -80,7 +77,8 @@ fn open(name: &OsString) -> io::Result<(UnixDatagram, SocketAddr)> {
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(SENDING))?;
+    // A manager that does not read is not waited for: this is said by threads that have more to do.
+    socket.set_nonblocking(true)?;
     Ok((socket, manager))
 }
 

@@ -3,8 +3,8 @@
 //! The readings themselves are the measure: how much of the reading threads' time they take, and how long they keep who asked for them
 //! waiting. On a node whose CPUs are taken, or on which more is asked than it can give, both rise, and the floor is doubled every few seconds
 //! until they fall, to sixteen times the operator's at most; a scraper that comes sooner gets the last reading with its age, as
-//! always. No single instance can do this: of a slow reading only the first milliseconds count, one that is stuck not at all, and an instance is
-//! read four times a floor at most.
+//! always. No single instance can do this: what counts is the waiting for a thread, and of a slow reading only the first milliseconds, one that is
+//! stuck not at all; and an instance is read four times a floor at most, one reading at once.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ const MOST: u32 = 16;
 const BUSY: f64 = 0.5;
 /// Below this it is calm: half the floor may double the readings, which then stay well under [`BUSY`].
 const CALM: f64 = 0.125;
-/// From asking to landing. A reading takes a tenth of a millisecond; a hundred that were asked for at once, ten.
+/// From asking to a thread that reads. A reading takes a tenth of a millisecond; a hundred that were asked for at once, ten. And
+/// as much of a reading's own time counts: what is longer is its instance's matter.
 const SLOW: Duration = Duration::from_millis(20);
 /// Fewer readings in a window say nothing about how quick they are.
 const TELLING: u32 = 8;
@@ -58,7 +59,7 @@ impl Overload {
         // One that took longer was held up by what it read, and that is its instance's matter.
         self.seen.busy += now.saturating_duration_since(begun).min(SLOW);
         self.seen.readings += 1;
-        self.seen.slow += u32::from(now.saturating_duration_since(asked) >= SLOW);
+        self.seen.slow += u32::from(begun.saturating_duration_since(asked) >= SLOW);
     }
 
     /// There was no place for a reading.
@@ -177,6 +178,8 @@ mod tests {
                 node.overload.landed(node.now, node.now, node.now + Duration::from_millis(350));
             }
             assert_eq!(node.window(5, Duration::ZERO, QUICK), (None, FLOOR));
+            // And where there is no other.
+            assert_eq!(node.window(5 * TELLING, Duration::ZERO, SLOW * 2), (None, FLOOR));
         }
     }
 

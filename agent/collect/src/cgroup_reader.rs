@@ -22,6 +22,9 @@ use crate::{netdev, process, starvation, transport, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
+
+/// The list of an instance's processes.
+const PROCS: &str = "cgroup.procs";
 /// With more processes than this their descriptors are not counted: 2 µs each.
 pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
 /// Pids of an instance that has cgroups below its own, at most.
@@ -58,6 +61,8 @@ struct Led {
     stat: Option<Kept>,
     /// None in the host's network namespace.
     network: Vec<(NetFile, Kept)>,
+    /// Some of these could not be opened, for want of descriptors.
+    lacks_a_file: bool,
 }
 
 /// A file of a network namespace.
@@ -133,9 +138,17 @@ impl CgroupReader {
                 Err(Fault::Gone | Fault::Unsupported) => {}
             }
         }
-        if let Some(primary) = found.cgroups.primary(&self.roots) {
-            let budget = if self.roots.mounts.mode() == Mode::Unified { &self.budget } else { &anew };
-            self.procs = Kept::new(primary.join("cgroup.procs"), budget).ok();
+        self.open_procs(&anew);
+    }
+
+    fn open_procs(&mut self, anew: &FdBudget) {
+        let Some(primary) = self.found.cgroups.primary(&self.roots) else { return };
+        let budget = if self.roots.mounts.mode() == Mode::Unified { &self.budget } else { anew };
+        match Kept::new(primary.join(PROCS), budget) {
+            Ok(file) => self.procs = Some(file),
+            // What is open stays open.
+            Err(Fault::Problem(reason)) => self.opening_problems.push(ReadProblem { file: PROCS, reason }),
+            Err(Fault::Gone | Fault::Unsupported) => self.procs = None,
         }
     }
 
@@ -175,7 +188,7 @@ impl CgroupReader {
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading);
         let pids = self.pids(has_children, reading);
-        self.read_leader(pids.as_ref().map_or(&[], |(pids, _)| pids), reading);
+        self.read_leader(pids.as_ref().map(|(pids, _)| pids.as_slice()), reading);
         self.read_limits(reading);
         self.count_zombies(reading);
         // A part of them would be a wrong count.
@@ -263,13 +276,16 @@ impl CgroupReader {
     fn pids(&mut self, has_children: bool, reading: &mut Reading) -> Option<(Vec<u32>, bool)> {
         if has_children {
             let primary = self.found.cgroups.primary(&self.roots)?;
-            return Some(walk::pids_below(primary, PIDS_MAX));
+            starvation::forget();
+            let below = walk::pids_below(primary, PIDS_MAX);
+            // Who could not open the lists has seen nobody, which does not mean that nobody is there.
+            return (!starvation::was_noted()).then_some(below);
         }
         let mut pids = Vec::new();
         match self.procs.as_ref()?.read(&mut self.buffer) {
             Ok(text) => process::parse_pids(text, &mut pids),
             Err(Fault::Problem(reason)) => {
-                reading.problems.push(ReadProblem { file: "cgroup.procs", reason });
+                reading.problems.push(ReadProblem { file: PROCS, reason });
                 return None;
             }
             Err(Fault::Gone | Fault::Unsupported) => return None,
@@ -278,15 +294,20 @@ impl CgroupReader {
     }
 
     /// The leader's state, and through its network namespace the interfaces.
-    fn read_leader(&mut self, pids: &[u32], reading: &mut Reading) {
+    fn read_leader(&mut self, pids: Option<&[u32]>, reading: &mut Reading) {
         let state = self.leader.as_ref().and_then(|led| led.state(&mut self.buffer));
-        let known = state.filter(|state| process::is_live(state.state) && pids.contains(&state.pid));
+        let is_one = |state: &LeaderState| pids.is_none_or(|pids| pids.contains(&state.pid));
+        let known = state.filter(|state| process::is_live(state.state) && is_one(state));
         if known.is_none() {
             // Closed before anything else: an open net file keeps the dead one's namespace alive.
             self.leader = None;
-            if !pids.is_empty() {
+            if pids.is_none_or(|pids| !pids.is_empty()) {
                 self.leader = self.find_leader();
             }
+        } else if self.leader.as_ref().is_some_and(|led| led.lacks_a_file)
+            && let Some(whole) = self.find_leader().filter(|led| !led.lacks_a_file)
+        {
+            self.leader = Some(whole);
         }
         let Some(led) = &self.leader else { return };
         reading.leader = known.or_else(|| led.state(&mut self.buffer));
@@ -299,6 +320,7 @@ impl CgroupReader {
     fn find_leader(&mut self) -> Option<Led> {
         let leader = self.found.leader(&self.roots)?;
         let directory = leader.directory(&self.roots);
+        starvation::forget();
         let stat = Kept::new(directory.join("stat"), &self.budget).ok();
         let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(&self.roots);
         let kept = |(file, name)| Some((file, Kept::new(directory.join(name), &self.budget).ok()?));
@@ -310,7 +332,7 @@ impl CgroupReader {
         if self.started_unix_seconds.is_none() {
             self.started_unix_seconds = Some(crate::reader::started_unix_seconds(leader.start_ticks));
         }
-        Some(Led { leader, stat, network })
+        Some(Led { leader, stat, network, lacks_a_file: starvation::was_noted() })
     }
 
     fn count_processes(&mut self, pids: &[u32], reading: &mut Reading) {

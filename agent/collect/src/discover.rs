@@ -179,14 +179,14 @@ impl Discovery {
             let into = if is_one { &mut found } else { &mut left_out };
             into.insert(instance.name.uuid, instance);
         }
-        self.metadata.end();
-        self.left_out = left_out;
-        self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.find_groups(&mut found, &mut refusals);
         self.starved = starvation::was_noted();
         if self.starved {
             return Vec::new();
         }
+        self.metadata.end();
+        self.left_out = left_out;
+        self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
         self.watches.extend(group_watches(&self.config.process_groups));

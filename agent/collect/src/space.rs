@@ -172,8 +172,12 @@ impl SpacePool {
         }
         let crew = self.0.clone();
         let started = thread::Builder::new().name("space".to_owned()).spawn(move || work(&crew));
-        // Without a thread the question waits for the next one that can be made.
         state.threads += usize::from(started.is_ok());
+        if state.threads == 0 {
+            // Nobody would ever take it: it is asked again when it is time.
+            state.queue.pop_back();
+            return false;
+        }
         true
     }
 }

@@ -288,7 +288,7 @@ pub fn pids_below(directory: &Path, most: usize) -> (Vec<u32>, bool) {
 
 /// Whether the file could be read.
 fn take_pids(directory: &Path, file: &str, pids: &mut Vec<u32>) -> bool {
-    let text = std::fs::read(directory.join(file));
+    let text = starvation::noted(std::fs::read(directory.join(file)));
     if let Ok(text) = &text {
         process::parse_pids(text, pids);
     }

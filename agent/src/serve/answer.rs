@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use sonde_expo::Encoding;
+use tokio::runtime::RuntimeFlavor;
 
 /// A smaller body is sent as it is: gzip would save less than its own head and the time it takes.
 const SMALLEST_COMPRESSED: usize = 512;
@@ -47,7 +48,7 @@ pub(super) fn json<T: serde::Serialize>(rows: &[T]) -> Answer {
 pub(super) fn exposition(status: StatusCode, content_type: &'static str, body: Vec<u8>, accepted: Encoding) -> Answer {
     let packed = match body.len() {
         ..SMALLEST_COMPRESSED => None,
-        LARGE.. => tokio::task::block_in_place(|| pack(&body, accepted)),
+        LARGE.. if has_other_threads() => tokio::task::block_in_place(|| pack(&body, accepted)),
         _ => pack(&body, accepted),
     };
     let mut answer = match packed {
@@ -61,6 +62,11 @@ pub(super) fn exposition(status: StatusCode, content_type: &'static str, body: V
     answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+/// The admin routes have one thread alone, and nothing to hand over to.
+fn has_other_threads() -> bool {
+    tokio::runtime::Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 fn pack(body: &[u8], accepted: Encoding) -> Option<(&'static str, Vec<u8>)> {

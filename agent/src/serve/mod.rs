@@ -28,6 +28,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use connections::Connections;
 use spare::{is_want_of_descriptors, is_want_of_the_node};
@@ -76,6 +77,9 @@ pub async fn serve(
     let connections = Arc::new(Connections::fitting(descriptors));
     let graceful = GracefulShutdown::new();
     let mut pause = SHORTEST_PAUSE;
+    // Its beat is its own: who connects again and again must not put it off.
+    let mut taking_back = tokio::time::interval(TAKE_BACK);
+    taking_back.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => break,
@@ -84,7 +88,7 @@ pub async fn serve(
                 tokio::spawn(async move { asked.send(()) });
                 continue;
             }
-            () = tokio::time::sleep(TAKE_BACK), if !room.spare.is_whole() => {
+            _ = taking_back.tick(), if !room.spare.is_whole() => {
                 if room.spare.take_back() {
                     tracing::info!("there are descriptors again");
                 }

@@ -223,7 +223,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
     }
 }
 
-/// The state and the first reason, as a header: `gone; oom_killed`.
+/// The state and the reasons, as a header: `gone; oom_killed`.
 fn with_reason(mut answer: Answer, judgement: &Judgement) -> Answer {
     let reasons: Vec<&str> = judgement.reasons.iter().map(|reason| reason.as_str()).collect();
     let text = format!("{}; {}", judgement.state.as_str(), reasons.join(","));

@@ -116,7 +116,7 @@ impl Rooms {
             // The next one is alone only in a process that this one was not in.
             room.state = State::Absent;
         }
-        // A runner has one thread and was given the run then: what it says beyond that is another's bill.
+        // One run is at one place at a time, and was given to the runner then: what that says beyond is another's bill.
         let most = now.saturating_duration_since(in_flight.began);
         outcome.usage.cpu = outcome.usage.cpu.min(most);
         outcome.usage.wall = outcome.usage.wall.min(most);

@@ -13,6 +13,7 @@ use crate::mounts::Roots;
 use crate::root_file::{self, Signature, Trust};
 use crate::runc::State;
 use crate::runtime::{self, Runtime};
+use crate::starvation;
 
 /// What a runtime writes of one container: a bundle of Kubernetes with a hundred mounts has 60 KB.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -98,6 +99,10 @@ impl MetadataReader {
             return;
         }
         let text = root_file::read(&path, self.trust(&self.lib, false), INDEX_MAX_BYTES).ok();
+        if starvation::was_noted() {
+            // Not known now, which is not the same as empty.
+            return;
+        }
         let entries = text.and_then(|text| json::index(&text)).unwrap_or_default();
         self.indexes.insert(path, Index { signature: Some(signature), entries });
     }
@@ -121,6 +126,13 @@ impl MetadataReader {
             return known.metadata.clone();
         }
         let told = self.tell(wanted, &inputs);
+        if told.is_none() && starvation::was_noted() {
+            let before = self.known.get_mut(wanted.directory).map(|known| {
+                known.seen = true;
+                known.metadata.clone()
+            });
+            return before.unwrap_or_default();
+        }
         let mut metadata = Metadata { place: inputs.place.clone(), ..Metadata::default() };
         let before = self.known.remove(wanted.directory);
         match (told, before) {
@@ -247,7 +259,7 @@ fn namespace_of(runtime: Runtime, path: &Path) -> Option<String> {
 }
 
 fn directories(parent: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(parent) else {
+    let Ok(entries) = starvation::noted(std::fs::read_dir(parent)) else {
         return Vec::new();
     };
     let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
