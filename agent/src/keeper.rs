@@ -146,8 +146,9 @@ impl Keeper {
                     }
                 }
                 Some(done) = refresh.recv() => self.refresh(done).await,
-                Some(order) = orders.recv() => self.obey(order).await,
+                // Before orders: who gives them without end must not stop what is done each second.
                 _ = beat.tick() => self.beat().await,
+                Some(order) = orders.recv() => self.obey(order).await,
             }
             if !self.placing.is_loading() {
                 self.refreshers.drain(..).for_each(|done| done.send(()).unwrap_or(()));

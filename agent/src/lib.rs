@@ -208,7 +208,7 @@ impl Agent {
             base_url: format!("{scheme}://{address}"),
         };
         let room = Arc::new(room);
-        let desk = Arc::new(Desk { room: room.clone(), reloader: reloader.clone() });
+        let desk = Arc::new(Desk::new(room.clone(), reloader.clone()));
         let at_desk = async move {
             if let Some(listener) = desk_listener {
                 admin::serve(listener, desk).await;

@@ -5,16 +5,20 @@
 //! many takes the place of the quietest.
 
 use std::convert::Infallible;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::connections::Connections;
@@ -31,10 +35,31 @@ const CONNECTIONS: usize = 32;
 /// From the end of a request to the end of the next head; an operator's Prometheus comes oftener.
 const HEAD_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Between two reloads: whoever asks sooner waits, one after the other.
+const RELOADS_EVERY: Duration = Duration::from_millis(250);
+
 /// What the admin routes answer from.
 pub(crate) struct Desk {
     pub(crate) room: Arc<Room>,
-    pub(crate) reloader: Reloader,
+    reloader: Reloader,
+    /// When the last reload was done.
+    reloaded: Mutex<Option<Instant>>,
+}
+
+impl Desk {
+    pub(crate) fn new(room: Arc<Room>, reloader: Reloader) -> Self {
+        Self { room, reloader, reloaded: Mutex::default() }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let mut reloaded = self.reloaded.lock().await;
+        if let Some(at) = *reloaded {
+            tokio::time::sleep_until(at + RELOADS_EVERY).await;
+        }
+        let done = self.reloader.reload().await;
+        *reloaded = Some(Instant::now());
+        done
+    }
 }
 
 /// Serves for as long as it is polled.
@@ -86,10 +111,26 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>, connections: &Connections,
     }
 }
 
+/// Whether it was meant for this address by who sent it: a page in a browser on this machine can be made to ask, with its own origin, or under a
+/// name of its own that it has led here.
+fn is_meant(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_here = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_here && !headers.contains_key(ORIGIN)
+}
+
 async fn route(desk: &Desk, request: &Request<Incoming>) -> Answer {
+    if !is_meant(request.headers()) {
+        return answer::sentence(
+            StatusCode::FORBIDDEN,
+            "the admin routes are for this machine's operator, by a loopback address",
+        );
+    }
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
-        "/v1/reload" if request.method() == Method::POST => match desk.reloader.reload().await {
+        "/v1/reload" if request.method() == Method::POST => match desk.reload().await {
             Ok(()) => answer::sentence(StatusCode::OK, "reloaded"),
             Err(refused) => answer::sentence(StatusCode::UNPROCESSABLE_ENTITY, &refused),
         },
@@ -143,4 +184,28 @@ pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
         room.readiness.write(writer, room.spare.is_whole());
         sandbox::write(writer, &facts, rejected_code);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_in_browsers_are_not_meant() {
+        let meant = |host: &str, origin: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            if origin {
+                headers.insert(ORIGIN, "http://localhost:9100".parse().unwrap());
+            }
+            is_meant(&headers)
+        };
+        for host in ["127.0.0.1:9101", "localhost:9101", "[::1]:9101", "127.0.0.1"] {
+            assert!(meant(host, false) && !meant(host, true), "{host}");
+        }
+        for host in ["rebound.example:9101", "10.0.0.1:9101", "localhost.example", ""] {
+            assert!(!meant(host, false), "{host}");
+        }
+        assert!(!is_meant(&HeaderMap::new()));
+    }
 }

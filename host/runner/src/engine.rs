@@ -21,6 +21,7 @@ use wasmtime::{
 
 use crate::capability;
 use crate::ctx::Ctx;
+use crate::give_back::GiveBack;
 
 /// How often every engine's epoch moves on, and so how long a run computes before it yields to the
 /// others. A run that asks a server has some four turns to wait for, each behind whoever computes: so it is short. Preemption costs a
@@ -64,6 +65,7 @@ pub enum EngineError {
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Ctx>,
+    pub(crate) give_back: GiveBack,
     ticker: Arc<Ticker>,
 }
 
@@ -87,7 +89,7 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         capability::link(&mut linker).map_err(|source| EngineError::Link { source })?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Arc::new(Self { engine, linker, ticker }))
+        Ok(Arc::new(Self { engine, linker, give_back: GiveBack::default(), ticker }))
     }
 
     /// Keeps the epoch moving until the returned guard is dropped.

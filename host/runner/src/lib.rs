@@ -15,6 +15,7 @@ mod ctx;
 mod direct;
 mod engine;
 mod fair;
+mod give_back;
 mod limiter;
 #[cfg(feature = "compiler")]
 mod local;

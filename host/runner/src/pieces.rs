@@ -14,10 +14,13 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, utils};
 use wasm_encoder::{
-    BlockType, CodeSection, Component, Function, FunctionSection, Instruction, Module, ModuleSection, TypeSection,
-    ValType,
+    BlockType, CodeSection, Component, CustomSection, Function, FunctionSection, Instruction, Module, ModuleSection,
+    TypeSection, ValType,
 };
-use wasmparser::{CodeSectionReader, FunctionSectionReader, Operator, Parser, Payload, TypeRef, TypeSectionReader};
+use wasmparser::{
+    CodeSectionReader, CustomSectionReader, FunctionSectionReader, Operator, Parser, Payload, TypeRef,
+    TypeSectionReader,
+};
 
 /// Bytes that are moved between two looks at the epoch: some 20 µs of memory that is there, 100 of memory that is touched for the first time.
 const PIECE_BYTES: i32 = 256 << 10;
@@ -113,6 +116,11 @@ impl Cutter {
 impl Reencode for Cutter {
     type Error = Infallible;
 
+    fn parse_custom_section(&mut self, module: &mut Module, section: CustomSectionReader<'_>) -> Reencoded<()> {
+        module.section(&as_it_is(&section));
+        Ok(())
+    }
+
     fn parse_type_section(&mut self, types: &mut TypeSection, section: TypeSectionReader<'_>) -> Reencoded<()> {
         utils::parse_type_section(self, types, section)?;
         if !self.stands_for.is_empty() {
@@ -149,7 +157,21 @@ impl Reencode for Cutter {
     }
 }
 
+/// What nobody reads may be as malformed as it likes.
+fn as_it_is<'a>(section: &CustomSectionReader<'a>) -> CustomSection<'a> {
+    CustomSection { name: section.name().into(), data: section.data().into() }
+}
+
 impl ReencodeComponent for Cutter {
+    fn parse_component_custom_section(
+        &mut self,
+        component: &mut Component,
+        section: CustomSectionReader<'_>,
+    ) -> Reencoded<()> {
+        component.section(&as_it_is(&section));
+        Ok(())
+    }
+
     fn parse_component_submodule(&mut self, component: &mut Component, parser: Parser, bytes: &[u8]) -> Reencoded<()> {
         self.push_depth();
         self.look_at(bytes)?;

@@ -26,6 +26,7 @@ use crate::bindings::sonde::sensor::types::{Failure, FailureReason};
 use crate::broker::Broker;
 use crate::ctx::{Ctx, LimitHit};
 use crate::engine::Sandbox;
+use crate::give_back::MUCH_BYTES;
 
 /// Code that can be run: a component, linked.
 #[derive(Clone)]
@@ -79,24 +80,11 @@ impl Program {
             Ended::Cpu => Err(RunFailure::Cpu { limit: Duration::from_millis(grant.limits.cpu_ms) }),
         };
         let mut outcome = outcome(&mut store, called.cpu, result);
-        if outcome.usage.memory_peak_bytes > MUCH_MEMORY_BYTES {
-            outcome.usage.cpu += given_back(store).await;
+        if outcome.usage.memory_peak_bytes > MUCH_BYTES {
+            outcome.usage.cpu += self.sandbox.give_back.give(store).await;
         }
         outcome
     }
-}
-
-/// Memory that takes longer to give back than the other runs should wait: the kernel takes some 0.1 ms for each MiB that was touched.
-const MUCH_MEMORY_BYTES: u64 = 4 << 20;
-
-/// Drops what a run had, on a thread where nobody waits for it, and says what CPU that took. The run has its place until then.
-async fn given_back(store: Store<Ctx>) -> Duration {
-    let dropping = tokio::task::spawn_blocking(move || {
-        let before = thread_cpu();
-        drop(store);
-        thread_cpu().saturating_sub(before)
-    });
-    dropping.await.unwrap_or_default()
 }
 
 /// All that one run has, with its limits set.

@@ -132,6 +132,9 @@ fn a_component_is_cut_wherever_its_modules_are_and_only_then() {
     wasmparser::Validator::new().validate_all(&done).unwrap();
     // In each of the two: small, out of bounds, a piece, the rest.
     assert_eq!((bulk(&fill), bulk(&done)), (2, 8));
+    // A name section that is none, which the compiler does not look at.
+    let malformed = wat::parse_str("(component (core module (@custom \"name\" \"\\ff\\ff\")))").unwrap();
+    assert!(cut(&malformed).is_ok());
     let none = with("");
     assert!(matches!(cut(&none).unwrap(), Cow::Borrowed(_)));
 }
