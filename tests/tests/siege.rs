@@ -186,7 +186,7 @@ fn besiege(mut looks: [&mut Looks<'_>; 2], mut is_over: impl FnMut() -> Vec<Stri
 fn corpus_at_once_beside_honest_ones() {
     let guests = corpus();
     let [besieged, neighbour] = ["besieged", "neighbour"].map(|what| Container::named(what).run());
-    let mut sonde = Sonde::configure();
+    let mut sonde = Sonde::configure().config("[policy]\nclass = \"large\"");
     for instance in [&besieged, &neighbour] {
         sonde = sonde.sensor("honest.wasm", instance.id(), "");
     }
