@@ -29,6 +29,8 @@ pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
 pub const OPERATOR: &str = "operator";
+/// Who owns that of which is not known whose it is: as bounded as any account of which nothing is said.
+pub const UNOWNED: &str = "unowned";
 
 /// Why a configuration was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -329,8 +331,10 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
     }
     let secrets: BTreeMap<_, _> = raw.secrets.into_iter().map(|(name, path)| (name, folder.join(path))).collect();
     let matching = rules::matching(&format!("sensor {name:?}"), raw.matching, faults);
-    if !secrets.is_empty() && !matching.labels.is_empty() {
-        faults.push(format!("sensor {name:?}: a label cannot decide who gets secrets, since a tenant may have set it"));
+    if !secrets.is_empty() && matching.asks_a_tenant() {
+        faults.push(format!(
+            "sensor {name:?}: neither a label nor an image can decide who gets secrets, since a tenant may have chosen it"
+        ));
     }
     Some(SensorRule { name, file, matching, config, secrets })
 }

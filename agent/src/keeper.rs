@@ -258,8 +258,9 @@ impl Keeper {
         self.placing.state = StateFiles::new(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
-        if (&old.process_groups, &old.instances) != (&config.process_groups, &config.instances) {
-            self.parts.finder.configure(discovery_config(&self.parts.node, &config));
+        let sought = discovery_config(&self.parts.node, &config);
+        if sought != discovery_config(&self.parts.node, &old) {
+            self.parts.finder.configure(sought);
         }
         if old.owners != config.owners {
             for instance in self.parts.catalogue.live() {
@@ -369,6 +370,7 @@ pub(crate) fn discovery_config(node: &NodeId, config: &Config) -> DiscoveryConfi
     DiscoveryConfig {
         process_groups: config.process_groups.clone(),
         rules: config.instances.clone(),
+        asked_labels: config.asked_labels(),
         ..DiscoveryConfig::new(node.clone())
     }
 }

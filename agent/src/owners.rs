@@ -2,13 +2,16 @@
 //!
 //! The configuration refuses rules that ask for labels or images. Here is what depends on the instance: in a tree that another than root
 //! can shape, nothing counts but where root has put that tree, its user and its slices; and of what the kubelet made, its name does not
-//! count, because pods are named by tenants. An account whose name comes out of the instance is never the operator's own, which
-//! nothing bounds: a namespace may well be called so.
+//! count, because pods are named by tenants.
+//!
+//! Nothing bounds the operator's own account, so nobody gets there by taking evidence away. What the kubelet made and whose pod is not
+//! known, and what has state that could not be used, is nobody's where the operator's it would be; and so is what a rule is for
+//! and gives no valid account, such as a namespace that is called `operator`.
 
 use sonde_collect::template::Field;
 use sonde_collect::{Found, Template};
 
-use crate::config::{Config, OPERATOR, OwnerRule, is_plain_name};
+use crate::config::{Config, OPERATOR, OwnerRule, UNOWNED, is_plain_name};
 
 /// An owner, and why.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,10 +24,18 @@ pub struct Owner {
 /// Whose an instance is.
 pub fn owner(found: &Found, config: &Config) -> Owner {
     let decided = config.owners.iter().enumerate().find_map(|(at, rule)| Some((account(rule, found)?, at)));
-    match decided {
-        Some((account, at)) => Owner { account, rule: Some(at) },
-        None => Owner { account: OPERATOR.to_owned(), rule: None },
+    let (account, rule) = decided.map_or_else(|| (OPERATOR.to_owned(), None), |(account, at)| (account, Some(at)));
+    // Where no rule says so, everything is the operator's, and nothing is to be found out.
+    if account == OPERATOR && !config.owners.is_empty() && lacks_evidence(found) {
+        return Owner { account: UNOWNED.to_owned(), rule: None };
     }
+    Owner { account, rule }
+}
+
+/// Whether it is not known of an instance whose it is, though there is something to know.
+fn lacks_evidence(found: &Found) -> bool {
+    let metadata = &found.metadata;
+    metadata.unread || (metadata.place.kubelets && metadata.pod.is_none())
 }
 
 /// The account that a rule gives an instance to, if it is for it.
@@ -35,7 +46,8 @@ fn account(rule: &OwnerRule, found: &Found) -> Option<String> {
     }
     let account = rule.account.fill(&found.subject())?;
     let is_made = rule.account.fixed().is_none();
-    (is_plain_name(&account) && !(is_made && account == OPERATOR)).then_some(account)
+    let is_valid = is_plain_name(&account) && !(is_made && [OPERATOR, UNOWNED].contains(&account.as_str()));
+    Some(if is_valid { account } else { UNOWNED.to_owned() })
 }
 
 /// Whether all that a rule asks is beyond a tenant of this instance.
@@ -51,7 +63,7 @@ fn can_be_asked(rule: &OwnerRule, found: &Found) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use sonde_collect::found::{CgroupDirs, Kind};
@@ -63,7 +75,7 @@ mod tests {
     use super::*;
     use crate::config::tests::parse;
 
-    fn found(runtime: Runtime, root_owned: bool, metadata: Metadata) -> Found {
+    pub(crate) fn found(runtime: Runtime, root_owned: bool, metadata: Metadata) -> Found {
         let name = InstanceName {
             uuid: Uuid::nil(),
             runtime,
@@ -122,12 +134,35 @@ mod tests {
             of(&rule("bank", "{ name = \"bank\" }"), &found(Runtime::Docker, true, Metadata::default())),
             "bank"
         );
-        // No namespace makes its pods the operator's, or an account that is none.
+        // No namespace makes its pods the operator's, or an account that is none; nor those of a rule further down.
         let plain = rule("{namespace}", "{}");
-        let next = [plain.clone(), rule("rest", "{}")].concat();
-        assert_eq!(of(&next, &found(Runtime::Containerd, true, pod(OPERATOR))), "rest");
-        assert_eq!(of(&next, &found(Runtime::Containerd, true, pod("a/b"))), "rest");
+        let next = [plain.clone(), rule(OPERATOR, "{}")].concat();
+        for namespace in [OPERATOR, UNOWNED, "a/b"] {
+            let theirs = found(Runtime::Containerd, true, pod(namespace));
+            for rules in [&plain, &next] {
+                let decided = owner(&theirs, &parse(rules).unwrap());
+                assert_eq!(decided, Owner { account: UNOWNED.into(), rule: Some(0) }, "{namespace}");
+            }
+        }
         assert_eq!(of(&plain, &shop), "shop");
+        // What has no namespace the rule is not for.
+        assert_eq!(of(&next, &found(Runtime::Docker, true, Metadata::default())), OPERATOR);
+    }
+
+    #[test]
+    fn nobody_becomes_the_operator_by_what_is_not_known_of_him() {
+        let kubelets = Metadata { pod: None, ..pod("") };
+        let unread = Metadata { unread: true, ..Metadata::default() };
+        let by_namespace = rule("k8s-{namespace}", "{ namespace = \"*\" }");
+        for metadata in [kubelets, unread] {
+            let theirs = found(Runtime::Containerd, true, metadata);
+            assert_eq!(of(&by_namespace, &theirs), UNOWNED);
+            assert_eq!(of(&[by_namespace.clone(), rule(OPERATOR, "{}")].concat(), &theirs), UNOWNED);
+            assert_eq!(of(&[by_namespace.clone(), rule("rest", "{}")].concat(), &theirs), "rest");
+            assert_eq!(of("", &theirs), OPERATOR, "where nobody else owns anything");
+        }
+        assert_eq!(of(&by_namespace, &found(Runtime::Containerd, true, pod("shop"))), "k8s-shop");
+        assert_eq!(of(&by_namespace, &found(Runtime::Docker, true, Metadata::default())), OPERATOR);
     }
 
     #[test]
@@ -164,6 +199,6 @@ mod tests {
         let matched = format!("{}trust_labels_of = \"docker\"\n", rule("x", "{ labels = { owner = \"a*\" } }"));
         let forged = Metadata { labels: vec![("owner".into(), OPERATOR.into())], ..Metadata::default() };
         assert_eq!(of(&matched, &found(Runtime::Docker, true, forged.clone())), OPERATOR);
-        assert_eq!(owner(&found(Runtime::Docker, true, forged), &parse(&trusted).unwrap()).rule, None);
+        assert_eq!(of(&trusted, &found(Runtime::Docker, true, forged)), UNOWNED);
     }
 }

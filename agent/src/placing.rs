@@ -267,10 +267,11 @@ fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]
     conflict(sensor, beside).map_or(Ok(grant), Err)
 }
 
-/// Whether a rule is for an instance. A rule with secrets is for none whose name a tenant may have chosen: the secret would go to whoever
-/// listens there.
+/// Whether a rule is for an instance. A rule with secrets is for none that a tenant may have made what it asks for: the secret would go
+/// to whoever listens there. The configuration refuses labels and images beside secrets; here nothing hangs on that.
 fn meant(rule: &SensorRule, found: &Found) -> bool {
-    let chosen = !found.root_owned || (found.metadata.place.kubelets && rule.matching.name.is_some());
+    let named = found.metadata.place.kubelets && rule.matching.name.is_some();
+    let chosen = !found.root_owned || named || rule.matching.asks_a_tenant();
     rule.matching.matches(&found.subject()) && (rule.secrets.is_empty() || !chosen)
 }
 
@@ -288,4 +289,42 @@ fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_collect::metadata::Place;
+    use sonde_collect::{Metadata, Runtime};
+
+    use super::*;
+    use crate::owners::tests::found;
+
+    #[test]
+    fn secrets_go_nowhere_by_what_a_tenant_chose() {
+        let rule = |secret: bool, matching: Match| SensorRule {
+            name: "x".into(),
+            file: "x.wasm".into(),
+            matching,
+            config: BTreeMap::new(),
+            secrets: secret.then(|| ("key".to_owned(), PathBuf::from("k"))).into_iter().collect(),
+        };
+        let labelled = Metadata { labels: vec![("a".into(), "b".into())], ..Metadata::default() };
+        let place = Place { kubelets: true, ..Place::default() };
+        let roots = found(Runtime::Docker, true, labelled.clone());
+        let users = found(Runtime::Docker, false, labelled.clone());
+        let kubelets = found(Runtime::Docker, true, Metadata { place, ..labelled });
+        let by_name = Match { name: Some("bank".into()), ..Match::default() };
+        let by_image = Match { image: Some("bank".into()), ..Match::default() };
+        let by_label = Match { labels: [("a".into(), "b".into())].into(), ..Match::default() };
+        for (matching, who, with_secrets) in [
+            (&by_name, &roots, true),
+            (&by_name, &users, false),
+            (&by_name, &kubelets, false),
+            (&by_image, &roots, false),
+            (&by_label, &roots, false),
+        ] {
+            assert!(meant(&rule(false, matching.clone()), who), "{matching:?}");
+            assert_eq!(meant(&rule(true, matching.clone()), who), with_secrets, "{matching:?}");
+        }
+    }
 }

@@ -92,6 +92,7 @@ impl Candidate {
             directory: &self.directory,
             cgroup_path: &self.cgroup_path,
             named_by_root: self.named_by_root,
+            root_owned: self.root_owned,
             state: self.state.as_deref(),
         }
     }

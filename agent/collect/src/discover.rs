@@ -6,7 +6,7 @@
 //! one which is already served stays (a newcomer must not be able to put it out), and one in a tree that only root
 //! can write beats one that a user could have made. Everything refused is counted by reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use crate::walk::{self, Claim};
 use crate::watcher::Watch;
 
 /// How to look for instances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DiscoveryConfig {
     /// The node that instances are named after.
     pub node: NodeId,
@@ -37,6 +37,8 @@ pub struct DiscoveryConfig {
     pub process_groups: Vec<ProcessGroup>,
     /// What else the operator says is an instance, and what is not.
     pub rules: Rules,
+    /// Keys of labels that anything is decided by: they are known however many others an instance has.
+    pub asked_labels: BTreeSet<String>,
     /// Whose a runtime's state files must be to be believed: 0. Only a test says otherwise.
     pub state_owner: u32,
 }
@@ -44,7 +46,13 @@ pub struct DiscoveryConfig {
 impl DiscoveryConfig {
     /// Without process groups and rules, believing root alone.
     pub fn new(node: NodeId) -> Self {
-        Self { node, process_groups: Vec::new(), rules: Rules::default(), state_owner: 0 }
+        Self {
+            node,
+            process_groups: Vec::new(),
+            rules: Rules::default(),
+            asked_labels: BTreeSet::new(),
+            state_owner: 0,
+        }
     }
 }
 
@@ -67,6 +75,9 @@ const RESCAN_MISSING: Duration = Duration::from_secs(1);
 const MAKING: Duration = Duration::from_secs(5);
 /// Otherwise events tell, and a scan is only to make sure.
 const RESCAN: Duration = Duration::from_secs(10);
+
+/// How many of a bundle's annotations are kept with what was found.
+const ANNOTATIONS_MAX: usize = 64;
 
 /// Finds instances.
 #[derive(Debug)]
@@ -99,7 +110,7 @@ impl Discovery {
         let boot_id = std::fs::read_to_string(roots.proc.join("sys/kernel/random/boot_id"));
         Self {
             states: States::new(&roots, config.state_owner),
-            metadata: MetadataReader::new(&roots, config.state_owner),
+            metadata: MetadataReader::new(&roots, config.state_owner, config.asked_labels.clone()),
             boot_id: boot_id.unwrap_or_default().trim().to_owned(),
             roots,
             config,
@@ -169,6 +180,7 @@ impl Discovery {
         let states = self.states.read(&self.roots, &mut refusals);
         let (claims, directories) = self.walk(&states, &mut refusals);
         let candidates = claims::candidates(&self.roots, claims, states, &mut refusals);
+        let claimed: Vec<PathBuf> = candidates.iter().map(|candidate| candidate.directory.clone()).collect();
         let served = |candidate: &Candidate| self.known.contains_key(&self.uuid(candidate));
         let candidates = claims::settle(candidates, &served, &mut refusals);
         let mut found: HashMap<Uuid, Arc<Found>> = HashMap::with_capacity(candidates.len());
@@ -179,7 +191,7 @@ impl Discovery {
             let into = if is_one { &mut found } else { &mut left_out };
             into.insert(instance.name.uuid, instance);
         }
-        self.find_groups(&mut found, &mut refusals);
+        self.find_groups(&mut found, &claimed, &mut refusals);
         self.starved = starvation::was_noted();
         if self.starved {
             return Vec::new();
@@ -255,7 +267,7 @@ impl Discovery {
             kind: Kind::Cgroup,
             init,
             created: state.and_then(|state| state.created),
-            annotations: state.map(|state| state.annotations.clone()).unwrap_or_default(),
+            annotations: state.map(shown_annotations).unwrap_or_default(),
             bundle: state.and_then(|state| state.bundle.clone()),
             metadata,
             root_owned: candidate.root_owned,
@@ -287,9 +299,18 @@ impl Discovery {
         }
     }
 
-    fn find_groups(&mut self, found: &mut HashMap<Uuid, Arc<Found>>, refusals: &mut HashSet<Refusal>) {
+    /// Adds the process groups. `claimed` are the cgroups of all that claims to be a container, whether it is an instance, left out or
+    /// refused: a process in any of them is its tenant's.
+    fn find_groups(
+        &mut self,
+        found: &mut HashMap<Uuid, Arc<Found>>,
+        claimed: &[PathBuf],
+        refusals: &mut HashSet<Refusal>,
+    ) {
         let groups = &self.config.process_groups;
-        let here = self.groups.find(&self.roots, &self.config.node, &self.boot_id, groups);
+        let roots = &self.roots;
+        let is_free = |pid: u32| !lies_within(roots, pid, claimed.iter().map(PathBuf::as_path));
+        let here = self.groups.find(roots, &self.config.node, &self.boot_id, groups, &is_free);
         let is_here = |group: &&ProcessGroup| here.iter().any(|found| found.name.runtime_id == group.name);
         self.missing_groups = groups.iter().filter(|group| !is_here(group)).cloned().collect();
         let mut names: HashSet<String> = HashSet::new();
@@ -299,7 +320,7 @@ impl Discovery {
                 continue;
             }
             // Whoever writes the pid file or binds the port first must not make another's process look like the group's.
-            if self.is_within_another(&group, found) {
+            if self.is_within_another(&group, found, claimed) {
                 refusals.insert(Refusal { reason: RefusalReason::Nested, what: group.cgroup_path });
                 continue;
             }
@@ -309,17 +330,12 @@ impl Discovery {
         }
     }
 
-    /// Whether the process that a group was found by belongs to an instance already.
-    fn is_within_another(&self, group: &Found, found: &HashMap<Uuid, Arc<Found>>) -> bool {
+    /// Whether the process that a group was found by is another's already: an instance's, or that of a container which is none by a rule.
+    fn is_within_another(&self, group: &Found, found: &HashMap<Uuid, Arc<Found>>, claimed: &[PathBuf]) -> bool {
         let Kind::Processes { pid, .. } = group.kind else { return false };
-        let Ok(text) = std::fs::read(self.roots.proc.join(pid.to_string()).join("cgroup")) else { return false };
-        let Some(directory) = CgroupDirs::of_process(&self.roots, &text).primary(&self.roots).map(Path::to_owned)
-        else {
-            return false;
-        };
-        let holds =
-            |other: &Found| other.cgroups.primary(&self.roots).is_some_and(|above| directory.starts_with(above));
-        found.values().any(|other| other.kind == Kind::Cgroup && holds(other))
+        let cgroups = found.values().filter(|other| other.kind == Kind::Cgroup);
+        let instances = cgroups.filter_map(|other| other.cgroups.primary(&self.roots));
+        lies_within(&self.roots, pid, instances.chain(claimed.iter().map(PathBuf::as_path)))
     }
 
     fn count(&mut self, refusals: HashSet<Refusal>) {
@@ -354,6 +370,20 @@ impl Discovery {
         self.known = found;
         changes
     }
+}
+
+/// Whether a process is in one of these cgroups or below. Of one that cannot be looked at, nobody knows that it is not.
+fn lies_within<'a>(roots: &Roots, pid: u32, mut cgroups: impl Iterator<Item = &'a Path>) -> bool {
+    let Ok(text) = starvation::noted(std::fs::read(roots.proc.join(pid.to_string()).join("cgroup"))) else {
+        return true;
+    };
+    let process = CgroupDirs::of_process(roots, &text);
+    process.primary(roots).is_some_and(|directory| cgroups.any(|above| directory.starts_with(above)))
+}
+
+/// As many as are shown; what decides is in the metadata.
+fn shown_annotations(state: &State) -> Vec<(String, String)> {
+    state.annotations.iter().take(ANNOTATIONS_MAX).cloned().collect()
 }
 
 fn is_young(found_at: &Instant) -> bool {

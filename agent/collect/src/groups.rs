@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
-use crate::listeners::{self, Listener, PortOwners};
+use crate::listeners::{self, Listening, PortOwners};
 use crate::mounts::Roots;
 use crate::process::{self, Stat};
 use crate::runtime::Runtime;
@@ -52,15 +52,23 @@ pub(crate) struct GroupFinder {
 }
 
 impl GroupFinder {
-    /// The groups that are there now.
-    pub(crate) fn find(&mut self, roots: &Roots, node: &NodeId, boot_id: &str, groups: &[ProcessGroup]) -> Vec<Found> {
+    /// The groups that are there now. `is_free` says of a process that no container has it: another may bind a port first.
+    pub(crate) fn find(
+        &mut self,
+        roots: &Roots,
+        node: &NodeId,
+        boot_id: &str,
+        groups: &[ProcessGroup],
+        is_free: &dyn Fn(u32) -> bool,
+    ) -> Vec<Found> {
         let by_port = groups.iter().any(|group| matches!(group.source, GroupSource::Port(_)));
         // One dump for all of them. Where it fails no port group is found, and others are.
         let listening = match by_port {
             true => starvation::noted(listeners::listeners()).unwrap_or_default(),
             false => Vec::new(),
         };
-        groups.iter().filter_map(|group| self.find_one(roots, node, boot_id, group, &listening)).collect()
+        let listening = Listening { sockets: &listening, is_free };
+        groups.iter().filter_map(|group| self.find_one(roots, node, boot_id, group, listening)).collect()
     }
 
     fn find_one(
@@ -69,7 +77,7 @@ impl GroupFinder {
         node: &NodeId,
         boot_id: &str,
         group: &ProcessGroup,
-        listening: &[Listener],
+        listening: Listening<'_>,
     ) -> Option<Found> {
         let (mark, cgroup_path, cgroups, kind) = match &group.source {
             GroupSource::Cgroup(written) => {

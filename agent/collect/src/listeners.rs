@@ -150,18 +150,27 @@ pub fn inodes_of(proc: &Path, pids: &[u32]) -> Vec<u64> {
     inodes
 }
 
+/// Where to look for who listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Listening<'a> {
+    /// All sockets that listen.
+    pub(crate) sockets: &'a [Listener],
+    /// Whether a process may be found: one of a container may not, however early it bound the port.
+    pub(crate) is_free: &'a dyn Fn(u32) -> bool,
+}
+
 /// Who was found to listen on which port: looking through every process is dear, so that a look that
 /// still holds is not repeated.
 #[derive(Debug, Default)]
 pub(crate) struct PortOwners(Vec<(u16, u64, Stat)>);
 
 impl PortOwners {
-    /// The oldest process that holds a socket listening on `port`.
-    pub(crate) fn find(&mut self, roots: &Roots, port: u16, listening: &[Listener]) -> Option<Stat> {
+    /// The oldest of the free processes that hold a socket listening on `port`.
+    pub(crate) fn find(&mut self, roots: &Roots, port: u16, listening: Listening<'_>) -> Option<Stat> {
         let known = self.0.iter().position(|(known, ..)| *known == port);
         let known = known.map(|at| self.0.swap_remove(at));
         let inodes: Vec<u64> =
-            listening.iter().filter(|listener| listener.port == port).map(|listener| listener.inode).collect();
+            listening.sockets.iter().filter(|listener| listener.port == port).map(|listener| listener.inode).collect();
         if inodes.is_empty() {
             return None;
         }
@@ -170,6 +179,7 @@ impl PortOwners {
             && let Ok(now) = process::stat(&roots.proc, before.pid)
             && now.start_ticks == before.start_ticks
             && process::is_live(now.state)
+            && (listening.is_free)(now.pid)
         {
             self.0.push((port, inode, now.clone()));
             return Some(now);
@@ -181,7 +191,7 @@ impl PortOwners {
                 let held = inodes_of(&roots.proc, &[pid]);
                 let inode = inodes.iter().find(|inode| held.binary_search(inode).is_ok())?;
                 let stat = process::stat(&roots.proc, pid).ok()?;
-                process::is_live(stat.state).then_some((*inode, stat))
+                (process::is_live(stat.state) && (listening.is_free)(pid)).then_some((*inode, stat))
             })
             .min_by_key(|(_, stat)| (stat.start_ticks, stat.pid))?;
         self.0.push((port, inode, owner.clone()));
@@ -214,10 +224,12 @@ mod tests {
 
         let roots = Roots::of_this_machine().unwrap();
         let mut owners = PortOwners::default();
-        let owner = owners.find(&roots, port, &found).unwrap();
+        let all = Listening { sockets: &found, is_free: &|_| true };
+        let owner = owners.find(&roots, port, all).unwrap();
         assert_eq!(owner.pid, pid);
-        assert_eq!(owners.find(&roots, port, &found).map(|stat| stat.pid), Some(pid));
-        assert_eq!(owners.find(&roots, port, &[]), None);
+        assert_eq!(owners.find(&roots, port, all).map(|stat| stat.pid), Some(pid));
+        assert_eq!(owners.find(&roots, port, Listening { is_free: &|_| false, ..all }), None, "also of one it knew");
+        assert_eq!(owners.find(&roots, port, Listening { sockets: &[], ..all }), None);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! adds its own keys first and a pod's annotations over them, so `io.kubernetes.cri-o.Namespace` can be forged; the labels come last,
 //! and among them the kubelet's over the pod's (`io.kubernetes.pod.*`). Docker puts the caller's labels, the kubelet's, over an image's.
 
+use std::collections::BTreeSet;
+
 use crate::runtime::{self, Runtime};
 
 mod json;
@@ -17,7 +19,7 @@ mod reader;
 
 pub(crate) use reader::{MetadataReader, Wanted};
 
-/// How many labels of an instance are kept, and how long a key and a value may be. Kubernetes allows a key 317 bytes.
+/// How many labels of an instance are kept beside those that something is decided by, and how long a key and a value may be. Kubernetes allows a key 317 bytes.
 const LABELS_MAX: usize = 128;
 const LABEL_KEY_MAX_BYTES: usize = 320;
 const LABEL_VALUE_MAX_BYTES: usize = 4096;
@@ -40,6 +42,9 @@ pub struct Metadata {
     pub containerd_namespace: Option<String>,
     /// Where root has put it.
     pub place: Place,
+    /// Whether its runtime keeps something of it that could not be used: too long, broken, not root's, or two of them. What is not known then
+    /// is not known to be absent.
+    pub unread: bool,
 }
 
 impl Metadata {
@@ -88,17 +93,18 @@ impl Place {
     }
 }
 
+/// Where containerd's CRI plugin has the pod's namespace, its name and the container's.
+const CONTAINERD_POD: [&str; 3] =
+    ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.container-name"];
+/// Where the kubelet has them.
+const KUBELET_POD: [&str; 3] =
+    ["io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"];
+
 /// The pod of a container whose annotations or labels these are. See the module for whom it believes.
 fn pod(runtime: Runtime, place: &Place, labels: &[(String, String)]) -> Option<Pod> {
     let [namespace, name, container] = match runtime {
-        Runtime::Containerd => [
-            "io.kubernetes.cri.sandbox-namespace",
-            "io.kubernetes.cri.sandbox-name",
-            "io.kubernetes.cri.container-name",
-        ],
-        Runtime::Crio | Runtime::Docker => {
-            ["io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"]
-        }
+        Runtime::Containerd => CONTAINERD_POD,
+        Runtime::Crio | Runtime::Docker => KUBELET_POD,
         _ => return None,
     };
     let of = |key: &str| {
@@ -110,14 +116,17 @@ fn pod(runtime: Runtime, place: &Place, labels: &[(String, String)]) -> Option<P
     Some(Pod { namespace, name: of(name), container })
 }
 
-/// Those of a file's labels that are kept: as many, and as long, as they may be.
-fn kept_labels(all: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+/// Those of a file's labels that are kept: as many, and as long, as they may be. A tenant may add any number of any name, so those that
+/// something is decided by, here or by the `asked` keys of the operator's rules, come before the bound.
+fn kept_labels(all: impl IntoIterator<Item = (String, String)>, asked: &BTreeSet<String>) -> Vec<(String, String)> {
     let fits =
         |(key, value): &(String, String)| key.len() <= LABEL_KEY_MAX_BYTES && value.len() <= LABEL_VALUE_MAX_BYTES;
-    // Those that a pod is known by come before the bound, whatever a tenant adds.
-    let (own, others): (Vec<_>, Vec<_>) =
-        all.into_iter().filter(fits).partition(|(key, _)| key.starts_with("io.kubernetes."));
-    own.into_iter().chain(others).take(LABELS_MAX).collect()
+    let decides = |key: &str| {
+        let fixed = [&CONTAINERD_POD[..], &KUBELET_POD, &json::IMAGE_ANNOTATIONS, &[json::NERDCTL_NAME]];
+        fixed.iter().any(|keys| keys.contains(&key)) || asked.contains(key)
+    };
+    let (own, others): (Vec<_>, Vec<_>) = all.into_iter().filter(fits).partition(|(key, _)| decides(key));
+    own.into_iter().chain(others.into_iter().take(LABELS_MAX)).collect()
 }
 
 #[cfg(test)]
@@ -178,12 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_bounded_and_the_kubelets_are_not_crowded_out() {
-        let many = (0..1000).map(|n| (format!("k{n}"), String::new()));
-        let own = labels(&[("io.kubernetes.pod.namespace", "shop")]);
-        let kept = kept_labels(many.chain(own));
-        assert_eq!((kept.len(), kept[0].1.as_str()), (LABELS_MAX, "shop"));
-        assert!(kept_labels(labels(&[("k", &"v".repeat(LABEL_VALUE_MAX_BYTES + 1))])).is_empty());
+    fn labels_are_bounded_and_what_decides_is_not_crowded_out() {
+        let own = labels(&[
+            ("io.kubernetes.pod.namespace", "shop"),
+            ("io.kubernetes.cri.sandbox-namespace", "shop"),
+            ("io.kubernetes.cri.image-name", "nginx"),
+            ("owner", "acme"),
+        ]);
+        let asked = BTreeSet::from(["owner".to_owned()]);
+        // Also by such as look like the kubelet's own and come before them.
+        for before in ["a", "io.kubernetes.a"] {
+            let many = (0..1000).map(|n| (format!("{before}{n}"), String::new()));
+            let kept = kept_labels(many.chain(own.clone()), &asked);
+            assert_eq!((kept.len(), &kept[..own.len()]), (LABELS_MAX + own.len(), &own[..]), "{before}");
+        }
+        assert!(kept_labels(labels(&[("k", &"v".repeat(LABEL_VALUE_MAX_BYTES + 1))]), &asked).is_empty());
     }
 
     #[test]
@@ -191,10 +209,13 @@ mod tests {
         type Parser = fn(&[u8]);
         let parsers: [(Parser, &[u8]); 6] = [
             (
-                |text| drop(json::docker("abc", text)),
+                |text| drop(json::docker("abc", text, &BTreeSet::new())),
                 br#"{"ID":"abc","Name":"/web","Config":{"Image":"x","Labels":{"a":"1"}}}"#,
             ),
-            (|text| drop(json::bundle(text)), br#"{"ociVersion":"1","annotations":{"nerdctl/name":"\u00e9"}}"#),
+            (
+                |text| drop(json::bundle(text, &BTreeSet::new())),
+                br#"{"ociVersion":"1","annotations":{"nerdctl/name":"\u00e9"}}"#,
+            ),
             (|text| drop(json::index(text)), br#"[{"id":"a","names":["w"],"metadata":"{\"image-name\":\"x\"}"}]"#),
             (|text| drop(plain::machine("box", text)), b"NAME=box\nROOT=\"/r\"\n"),
             (|text| drop(plain::lxc(text)), b"lxc.rootfs.path = dir:/r\nlxc.group = a\n"),

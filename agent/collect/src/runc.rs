@@ -19,8 +19,6 @@ use crate::runtime::{self, Runtime};
 pub const STATE_FILE: &str = "state.json";
 /// A state file is some 6 KB; one of a megabyte is not one.
 const STATE_MAX_BYTES: u64 = 1 << 20;
-/// How many of a bundle's annotations are kept.
-const ANNOTATIONS_MAX: usize = 64;
 
 /// What is believed of a state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +35,7 @@ pub struct State {
     pub cgroups: CgroupDirs,
     /// When it was created.
     pub created: Option<SystemTime>,
-    /// The bundle's annotations.
+    /// The bundle's annotations, as many as the file holds: a tenant must not crowd out what decides.
     pub annotations: Vec<(String, String)>,
     /// The bundle.
     pub bundle: Option<PathBuf>,
@@ -132,10 +130,10 @@ fn parse(roots: &Roots, directory: &Path, runtime: Runtime, text: &[u8]) -> Resu
     for label in raw.config.labels.unwrap_or_default() {
         match label.split_once('=') {
             Some(("bundle", path)) => bundle = Some(PathBuf::from(path)),
-            Some((key, value)) if annotations.len() < ANNOTATIONS_MAX => {
+            Some((key, value)) => {
                 annotations.push((key.to_owned(), value.to_owned()));
             }
-            _ => {}
+            None => {}
         }
     }
     Ok(State {

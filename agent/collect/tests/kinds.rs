@@ -197,13 +197,14 @@ fn files_that_are_broken_or_not_roots_cost_what_they_would_tell() {
     let nothing = |what: &str, state: &dyn Fn(&Tree)| {
         let found = found_with(&cgroup, state);
         assert_eq!(name_and_image(&found), (None, None), "{what}");
+        assert!(found.metadata.unread, "{what} is not the same as absent");
     };
     let mode = |tree: &Tree, path: &str, mode| {
         fs::set_permissions(tree.path(path), fs::Permissions::from_mode(mode)).unwrap();
     };
     nothing("garbage", &|tree| tree.write(&docker_file(&id), "{\"ID\":"));
     nothing("another's", &|tree| tree.write(&docker_file(&id), &docker_state(&hex("b"), "web", "{}")));
-    nothing("too long", &|tree| tree.write(&docker_file(&id), &format!("{good}{}", " ".repeat(1 << 20))));
+    nothing("too long", &|tree| tree.write(&docker_file(&id), &format!("{good}{}", " ".repeat(8 << 20))));
     nothing("writable by others", &|tree| {
         tree.write(&docker_file(&id), &good);
         mode(tree, &docker_file(&id), 0o666);
@@ -233,7 +234,82 @@ fn files_that_are_broken_or_not_roots_cost_what_they_would_tell() {
             std::os::unix::fs::chown(tree.path(&docker_file(&id)), Some(12345), None).unwrap();
         });
     }
-    assert_eq!(name_and_image(&found_with(&cgroup, |tree| tree.write(&docker_file(&id), &good))).0, Some("web"));
+    for padding in [0, 2 << 20] {
+        let padded = format!("{good}{}", " ".repeat(padding));
+        let found = found_with(&cgroup, |tree| tree.write(&docker_file(&id), &padded));
+        assert_eq!((name_and_image(&found).0, found.metadata.unread), (Some("web"), false), "{padding}");
+    }
+    assert!(!found_with(&cgroup, |_| {}).metadata.unread, "absent is absent");
+}
+
+#[test]
+fn a_file_that_becomes_useless_leaves_doubt() {
+    let tree = Tree::new(Layout::Hybrid);
+    let id = hex("a");
+    tree.cgroup(&format!("/docker/{id}"));
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    assert!(!only(&discovery).metadata.unread);
+    tree.write(&docker_file(&id), "{");
+    discovery.scan();
+    assert!(only(&discovery).metadata.unread);
+    tree.write(&docker_file(&id), &docker_state(&id, "web", "{}"));
+    discovery.scan();
+    assert_eq!((only(&discovery).name.name.as_deref(), only(&discovery).metadata.unread), (Some("web"), false));
+}
+
+#[test]
+fn a_pod_is_not_crowded_out_by_its_authors_annotations() {
+    let id = hex("b");
+    let crowd: String = (0..1000).map(|n| format!(r#""io.kubernetes.a{n:04}":"","#)).collect();
+    let annotations = format!(
+        r#"{{"ociVersion":"1","annotations":{{{crowd}"io.kubernetes.cri.sandbox-namespace":"shop","nerdctl/name":"bank"}}}}"#
+    );
+    let file = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/config.json");
+    let found = found_with(&format!("{POD}/cri-containerd-{id}.scope"), |tree| tree.write(&file, &annotations));
+    assert_eq!(found.metadata.pod.as_ref().map(|pod| pod.namespace.as_str()), Some("shop"));
+    assert_eq!(found.name.name, None, "a pod's author does not name it by nerdctl's key");
+}
+
+#[test]
+fn a_name_of_nerdctls_is_containerds_alone() {
+    let id = hex("c");
+    let file = format!("var/lib/containers/storage/overlay-containers/{id}/userdata/config.json");
+    let found = found_with(&format!("/machine.slice/libpod-{id}.scope"), |tree| {
+        tree.write(&file, r#"{"ociVersion":"1","annotations":{"nerdctl/name":"bank"}}"#);
+    });
+    assert_eq!((found.name.name.clone(), found.metadata.label("nerdctl/name")), (None, Some("bank")));
+}
+
+#[test]
+fn labels_that_rules_ask_for_are_not_crowded_out() {
+    let tree = Tree::new(Layout::Hybrid);
+    let id = hex("a");
+    tree.cgroup(&format!("/docker/{id}"));
+    let crowd: String = (0..1000).map(|n| format!(r#""a{n:04}":"","#)).collect();
+    tree.write(&docker_file(&id), &docker_state(&id, "web", &format!(r#"{{{crowd}"owner":"acme"}}"#)));
+    let mut discovery = tree.discovery_asking(["owner"]);
+    discovery.scan();
+    assert_eq!(only(&discovery).metadata.label("owner"), Some("acme"));
+    assert_eq!(only(&discovery).metadata.label("a0999"), None, "others are bounded");
+}
+
+#[test]
+fn a_claim_in_a_users_tree_gets_nothing_of_roots_container() {
+    let tree = Tree::new(Layout::Unified);
+    let service = "/user.slice/user-1000.slice/user@1000.service";
+    let id = hex("a");
+    tree.cgroup(&format!("{service}/user.slice/docker-{id}.scope"));
+    tree.write(&docker_file(&id), &docker_state(&id, "bank", r#"{"owner":"bank"}"#));
+    if !tree.delegate(service, 1000) {
+        return;
+    }
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    let found = only(&discovery);
+    assert!(!found.root_owned);
+    assert_eq!((name_and_image(&found), found.metadata.labels.len()), ((None, None), 0));
+    assert_eq!(found.metadata.place.user, Some(1000), "where it is counts");
 }
 
 #[test]

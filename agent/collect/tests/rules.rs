@@ -4,7 +4,10 @@ mod tree;
 
 use std::sync::Arc;
 
-use sonde_collect::{Change, Discovery, Found, InstanceRule, Match, RefusalReason, Runtime, Template};
+use sonde_collect::{
+    Change, Discovery, DiscoveryConfig, Found, GroupSource, InstanceRule, Kind, Match, ProcessGroup, RefusalReason,
+    Rules, Runtime, Template,
+};
 use tree::{Layout, Tree, docker_file, docker_state, hex};
 
 fn ids(discovery: &Discovery) -> Vec<String> {
@@ -173,4 +176,52 @@ fn a_forged_label_changes_nobody() {
     assert_eq!(changed.metadata.pod, None, "the kubelet made nothing here");
     let after = discovery.instances().find(|found| found.name.runtime_id == victim).unwrap();
     assert!(Arc::ptr_eq(&before, after), "nothing of the victim is new");
+}
+
+/// A process of the tree's that holds a socket.
+fn process(tree: &Tree, pid: u32, start: u64, cgroup: &str, socket: u64) {
+    let stat = format!("{pid} (x) S 1 {pid} {pid} 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 {start} 4096 1 1\n");
+    tree.write(&format!("proc/{pid}/stat"), &stat);
+    tree.write(&format!("proc/{pid}/cgroup"), &format!("4:memory:{cgroup}\n0::{cgroup}\n"));
+    std::fs::create_dir_all(tree.path(&format!("proc/{pid}/fd"))).unwrap();
+    std::os::unix::fs::symlink(format!("socket:[{socket}]"), tree.path(&format!("proc/{pid}/fd/3"))).unwrap();
+}
+
+#[test]
+fn a_container_that_is_left_out_is_no_process_group() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    let tree = Tree::new(Layout::Hybrid);
+    let container = format!("/docker/{}", hex("a"));
+    tree.cgroup(&container);
+    tree.cgroup("/system.slice/app.service");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let socket = std::fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino();
+    // The container's process is the older one of the two, and in both files.
+    process(&tree, 77, 10, &format!("{container}/below"), socket);
+    tree.write("app.pid", "77\n");
+    let group = |name: &str, source| ProcessGroup { name: name.into(), source };
+    let groups =
+        vec![group("by-port", GroupSource::Port(port)), group("by-pid", GroupSource::PidFile(tree.path("app.pid")))];
+    let out = rule(false, Match { runtime: some("docker"), ..Match::default() });
+    for rules in [vec![out], Vec::new()] {
+        let (containers, rules) = (usize::from(rules.is_empty()), Rules::new(rules));
+        let mut discovery =
+            tree.discovery_of(DiscoveryConfig { rules, process_groups: groups.clone(), ..tree.config() });
+        for _ in 0..2 {
+            discovery.scan();
+            assert_eq!(discovery.instances().count(), containers, "{:?}", ids(&discovery));
+        }
+        assert_eq!(discovery.refused()[RefusalReason::Nested as usize], 1, "that of the pid file");
+
+        process(&tree, 78, 20, "/system.slice/app.service", socket);
+        discovery.scan();
+        let leader = discovery.instances().find_map(|found| match found.kind {
+            Kind::Processes { pid, .. } => Some((found.name.runtime_id.clone(), pid)),
+            Kind::Cgroup => None,
+        });
+        assert_eq!(leader, Some(("by-port".to_owned(), 78)), "the oldest of those outside");
+        std::fs::remove_dir_all(tree.path("proc/78")).unwrap();
+    }
 }

@@ -4,7 +4,7 @@
 //! and images too. Whose it is may not hang on what a tenant writes (design §5.7), so an `[[owner]]` that asks for such a thing is refused
 //! here, unless it says whose labels the operator trusts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer};
 use sonde_collect::template::Field;
 use sonde_collect::{InstanceRule, Match, Rules, Runtime, Template};
 
-use super::is_plain_name;
 use super::print::{table, text};
+use super::{Config, is_plain_name};
 
 /// Which account owns what matches. Only of what tenants cannot set.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,6 +203,21 @@ pub(super) fn owner(raw: RawOwner, faults: &mut Vec<String>) -> Option<OwnerRule
     (faults.len() == before).then_some(OwnerRule { account, matching, trust_labels_of })
 }
 
+impl Config {
+    /// The keys of labels that any rule asks for.
+    pub(crate) fn asked_labels(&self) -> BTreeSet<String> {
+        let sensors = self.sensors.iter().map(|rule| &rule.matching);
+        let instances = self.instances.iter().map(|rule| &rule.matching);
+        let owners = self.owners.iter().map(|rule| &rule.matching);
+        let matched = sensors.chain(instances).chain(owners).flat_map(|matching| matching.labels.keys().cloned());
+        let filled = self.owners.iter().flat_map(|rule| rule.account.fields()).filter_map(|field| match field {
+            Field::Label(key) => Some(key.clone()),
+            _ => None,
+        });
+        matched.chain(filled).collect()
+    }
+}
+
 /// Whether a template makes an account's name where its places are filled with one character.
 fn is_account_like(account: &Template) -> bool {
     let places =
@@ -325,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn every_label_that_a_rule_asks_for_is_known() {
+        let sensor = "[[sensor]]\nfile = \"x.wasm\"\nmatch = { labels = { a = \"x\" } }\n";
+        let instance = "[[instance]]\nmatch = { labels = { b = \"x\" } }\ninstance = false\n";
+        let owner =
+            "[[owner]]\naccount = \"{label:c}\"\nmatch = { labels = { d = \"x\" } }\ntrust_labels_of = \"docker\"\n";
+        let config = parse(&[sensor, instance, owner].concat()).unwrap();
+        assert!(config.asked_labels().iter().eq(["a", "b", "c", "d"]), "{:?}", config.asked_labels());
+    }
+
+    #[test]
     fn rules_are_printed_as_they_were_meant() {
         let written = "[[instance]]\nmatch = { cgroup = \"/a/*\", user = \"1*\", slice = \"a.slice\", namespace = \"n\", containerd_namespace = \"c\", labels = { \"a.b/c\" = \"x*\" } }\ninstance = false\n[[instance]]\nmatch = {}\nname = \"{name}-{user}\"\n[[owner]]\naccount = \"{label:o}\"\nmatch = { labels = { o = \"*\" } }\ntrust_labels_of = \"podman\"\n";
         let config = parse(written).unwrap();
@@ -332,10 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn secrets_go_nowhere_by_a_label() {
-        let rule = "[[sensor]]\nfile = \"x.wasm\"\nmatch = { labels = { a = \"b\" } }\n";
-        parse(rule).unwrap();
-        let error = faults(&format!("{rule}secrets = {{ key = \"k\" }}"));
-        assert!(error.contains("a label cannot decide who gets secrets"), "{error}");
+    fn secrets_go_nowhere_by_a_label_or_an_image() {
+        for matching in ["{ labels = { a = \"b\" } }", "{ image = \"bank*\" }", "{ name = \"bank\", image = \"*\" }"] {
+            let rule = format!("[[sensor]]\nfile = \"x.wasm\"\nmatch = {matching}\n");
+            parse(&rule).unwrap();
+            let error = faults(&format!("{rule}secrets = {{ key = \"k\" }}"));
+            assert!(error.contains("can decide who gets secrets"), "{error}");
+        }
     }
 }

@@ -163,6 +163,8 @@ pub(super) fn share_table(share: &Share) -> toml::Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::UNOWNED;
+    use super::super::tests::parse;
     use super::*;
 
     #[test]
@@ -180,6 +182,12 @@ mod tests {
         for named in ["runners_for", "memory_mib", "quarantine_after", "weight", "cpu_cores", "places"] {
             assert!(faults.iter().any(|fault| fault.contains(named)), "{named}: {faults:?}");
         }
+    }
+
+    #[test]
+    fn what_is_nobodys_is_bounded() {
+        assert_eq!(parse("").unwrap().share(UNOWNED), Share::DEFAULT);
+        assert_eq!(parse("[share]\nseries = 7").unwrap().share(UNOWNED).series, 7);
     }
 
     #[test]

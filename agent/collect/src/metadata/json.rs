@@ -3,7 +3,7 @@
 //! Parsers alone, over bytes that are bounded and root's. A tenant's strings are in them, so nothing is believed of their
 //! shape: what is not as expected is none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,14 +12,15 @@ use super::kept_labels;
 use crate::runtime;
 
 /// Keys in which the image's name is: of containerd's CRI plugin, CRI-O (the second since 1.26), nerdctl and OCI.
-const IMAGE_ANNOTATIONS: [&str; 4] = [
+pub(super) const IMAGE_ANNOTATIONS: [&str; 4] = [
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
     "io.kubernetes.cri-o.Image",
     "org.opencontainers.image.ref.name",
 ];
-/// nerdctl's own label for the name, which it copies to the bundle.
-const NERDCTL_NAME: &str = "nerdctl/name";
+/// nerdctl's own label for the name, which it copies to the bundle. Anybody else's bundle may have it too, so it is a name only where
+/// [`Told::named_by_nerdctl`] says so.
+pub(super) const NERDCTL_NAME: &str = "nerdctl/name";
 
 /// What a file tells of a container.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -30,12 +31,22 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Of annotations, wherever they were read.
-    pub(super) fn of_annotations(annotations: impl IntoIterator<Item = (String, String)>) -> Self {
-        let labels = kept_labels(annotations);
+    /// Of annotations, wherever they were read. They give no name.
+    pub(super) fn of_annotations(
+        annotations: impl IntoIterator<Item = (String, String)>,
+        asked: &BTreeSet<String>,
+    ) -> Self {
+        let labels = kept_labels(annotations, asked);
         let of = |key: &str| labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
         let image = IMAGE_ANNOTATIONS.into_iter().find_map(of).and_then(shown);
-        Self { name: of(NERDCTL_NAME).and_then(shown), image, labels }
+        Self { name: None, image, labels }
+    }
+
+    /// With the name that nerdctl gave it, whose containers are containerd's.
+    pub(super) fn named_by_nerdctl(mut self) -> Self {
+        let name = self.labels.iter().find(|(name, _)| name == NERDCTL_NAME);
+        self.name = name.and_then(|(_, value)| shown(value.clone()));
+        self
     }
 }
 
@@ -63,11 +74,11 @@ struct DockerConfig {
 }
 
 /// docker's `config.v2.json` (moby, `daemon/container`). The name has a slash before it.
-pub(super) fn docker(id: &str, text: &[u8]) -> Option<Told> {
+pub(super) fn docker(id: &str, text: &[u8], asked: &BTreeSet<String>) -> Option<Told> {
     let container: DockerContainer = serde_json::from_slice(text).ok().filter(|c: &DockerContainer| c.id == id)?;
     let config = container.config.unwrap_or_default();
     let name = container.name.and_then(|name| shown(name.strip_prefix('/').unwrap_or(&name).to_owned()));
-    Some(Told { name, image: config.image.and_then(shown), labels: kept_labels(sorted(config.labels)) })
+    Some(Told { name, image: config.image.and_then(shown), labels: kept_labels(sorted(config.labels), asked) })
 }
 
 #[derive(Deserialize)]
@@ -80,9 +91,9 @@ struct Bundle {
 }
 
 /// An OCI bundle's `config.json` (runtime-spec, `config.md`).
-pub(super) fn bundle(text: &[u8]) -> Option<Told> {
+pub(super) fn bundle(text: &[u8], asked: &BTreeSet<String>) -> Option<Told> {
     let bundle: Bundle = serde_json::from_slice(text).ok()?;
-    Some(Told::of_annotations(sorted(bundle.annotations)))
+    Some(Told::of_annotations(sorted(bundle.annotations), asked))
 }
 
 /// In the order of their keys: what is read twice must come out the same.
@@ -130,6 +141,14 @@ pub(super) fn index(text: &[u8]) -> Option<HashMap<String, Indexed>> {
 mod tests {
     use super::*;
 
+    fn docker(id: &str, text: &[u8]) -> Option<Told> {
+        super::docker(id, text, &BTreeSet::new())
+    }
+
+    fn bundle(text: &[u8]) -> Option<Told> {
+        super::bundle(text, &BTreeSet::new())
+    }
+
     #[test]
     fn docker_containers() {
         let text = br#"{"StreamConfig":{},"ID":"abc","Name":"/web","Config":{"Image":"nginx:1","Labels":{"b":"2","a":"1"},"Env":["X=1"]},"State":{"Pid":7}}"#;
@@ -151,7 +170,8 @@ mod tests {
     fn bundles() {
         let text = br#"{"ociVersion":"1.1.0","process":{"args":["x"]},"annotations":{"io.kubernetes.cri.image-name":"nginx","nerdctl/name":"web"}}"#;
         let told = bundle(text).unwrap();
-        assert_eq!((told.name.as_deref(), told.image.as_deref(), told.labels.len()), (Some("web"), Some("nginx"), 2));
+        assert_eq!((told.name.as_deref(), told.image.as_deref(), told.labels.len()), (None, Some("nginx"), 2));
+        assert_eq!(told.named_by_nerdctl().name.as_deref(), Some("web"));
         assert_eq!(bundle(br#"{"ociVersion":"1","annotations":null}"#), Some(Told::default()));
         for broken in [&b""[..], b"{}", b"null", br#"{"ociVersion":"1","annotations":[]}"#] {
             assert_eq!(bundle(broken), None);

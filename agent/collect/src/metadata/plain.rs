@@ -3,6 +3,8 @@
 //! Parsers alone. Of libvirt's XML only two elements are looked for, by their text, since nothing else of it is wanted; a document that does
 //! not have them in the expected place tells nothing.
 
+use std::collections::BTreeSet;
+
 use super::json::{Told, shown};
 
 /// machined's `/run/systemd/machines/NAME` (systemd, `machine.c`): private to systemd, so whatever is not there is simply not
@@ -35,7 +37,7 @@ pub(super) fn lxc(text: &[u8]) -> Option<Told> {
         }
     }
     if !groups.is_empty() {
-        told.labels = super::kept_labels([("lxc.group".to_owned(), groups.join(","))]);
+        told.labels = super::kept_labels([("lxc.group".to_owned(), groups.join(","))], &BTreeSet::new());
     }
     Some(told)
 }

@@ -1,22 +1,25 @@
 //! Reading what runtimes keep of their instances, again only where a file has changed.
 //!
-//! A file that is missing, broken or not root's costs its knowledge and nothing else. What was known of an instance stays while
+//! A file that is missing, broken or not root's costs its knowledge and nothing else; that one is there and cannot be used is told, because
+//! what it would have said of the owner is then not known, rather than not so. Of what another than root could have
+//! made nothing is read: its id may be that of a container of root's. What was known of an instance stays while
 //! the instance lives: a runtime that ends removes its files first, and a name must not change in a container's last second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::json::{self, Indexed, Told};
 use super::{Metadata, Place, plain, pod};
 use crate::mounts::Roots;
-use crate::root_file::{self, Signature, Trust};
+use crate::root_file::{self, RootFileError, Signature, Trust};
 use crate::runc::State;
 use crate::runtime::{self, Runtime};
 use crate::starvation;
 
-/// What a runtime writes of one container: a bundle of Kubernetes with a hundred mounts has 60 KB.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+/// What a runtime writes of one container: a bundle of Kubernetes with a hundred mounts has 60 KB. An image's labels and a pod's
+/// annotations are in it, and nobody is to get out of sight by those.
+const FILE_MAX_BYTES: u64 = 8 << 20;
 /// All containers of a storage in one file, some 1 KB each.
 const INDEX_MAX_BYTES: u64 = 16 << 20;
 /// containerd's namespaces that are looked through. A node has two or three.
@@ -35,7 +38,16 @@ pub(crate) struct Wanted<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) cgroup_path: &'a str,
     pub(crate) named_by_root: usize,
+    pub(crate) root_owned: bool,
     pub(crate) state: Option<&'a State>,
+}
+
+/// Why a file told nothing.
+enum Untold {
+    /// It has gone since it was seen.
+    Gone,
+    /// It is there.
+    Unread,
 }
 
 /// What metadata were made of: unchanged, so are they.
@@ -44,6 +56,7 @@ struct Inputs {
     runtime: Runtime,
     id: String,
     place: Place,
+    root_owned: bool,
     files: Vec<(PathBuf, Signature)>,
     indexed: Option<Indexed>,
     /// Which life of a container of runc's.
@@ -69,15 +82,17 @@ pub(crate) struct MetadataReader {
     run: PathBuf,
     lib: PathBuf,
     owner: u32,
+    /// Keys of labels that the operator's rules ask for.
+    asked: BTreeSet<String>,
     known: HashMap<PathBuf, Known>,
     namespaces: Vec<PathBuf>,
     indexes: HashMap<PathBuf, Index>,
 }
 
 impl MetadataReader {
-    pub(crate) fn new(roots: &Roots, owner: u32) -> Self {
+    pub(crate) fn new(roots: &Roots, owner: u32, asked: BTreeSet<String>) -> Self {
         let (run, lib) = (roots.run.clone(), roots.lib.clone());
-        Self { run, lib, owner, known: HashMap::new(), namespaces: Vec::new(), indexes: HashMap::new() }
+        Self { run, lib, owner, asked, known: HashMap::new(), namespaces: Vec::new(), indexes: HashMap::new() }
     }
 
     /// Before a round of [`Self::look`]: what all of them share is read.
@@ -125,15 +140,15 @@ impl MetadataReader {
             known.seen = true;
             return known.metadata.clone();
         }
-        let told = self.tell(wanted, &inputs);
-        if told.is_none() && starvation::was_noted() {
+        let (told, unread) = self.tell(wanted, &inputs);
+        if (told.is_none() || unread) && starvation::was_noted() {
             let before = self.known.get_mut(wanted.directory).map(|known| {
                 known.seen = true;
                 known.metadata.clone()
             });
             return before.unwrap_or_default();
         }
-        let mut metadata = Metadata { place: inputs.place.clone(), ..Metadata::default() };
+        let mut metadata = Metadata { place: inputs.place.clone(), unread, ..Metadata::default() };
         let before = self.known.remove(wanted.directory);
         match (told, before) {
             (Some((told, namespace)), _) => {
@@ -142,8 +157,11 @@ impl MetadataReader {
                 (metadata.name, metadata.image, metadata.labels) = (told.name, told.image, told.labels);
             }
             // The same one, of which nothing is told any more.
-            (None, Some(known)) if (known.inputs.runtime, &known.inputs.id) == (inputs.runtime, &inputs.id) => {
-                metadata = Metadata { place: metadata.place, ..(*known.metadata).clone() };
+            (None, Some(known))
+                if inputs.root_owned && (known.inputs.runtime, &known.inputs.id) == (inputs.runtime, &inputs.id) =>
+            {
+                let unread = unread || known.metadata.unread;
+                metadata = Metadata { place: metadata.place, unread, ..(*known.metadata).clone() };
             }
             (None, _) => {}
         }
@@ -159,8 +177,9 @@ impl MetadataReader {
             runtime: wanted.runtime,
             id: wanted.id.to_owned(),
             place: Place::of(wanted.cgroup_path, wanted.named_by_root),
+            root_owned: wanted.root_owned,
             files: self.files(wanted).into_iter().filter_map(of).collect(),
-            indexed: self.indexed(wanted.runtime, wanted.id),
+            indexed: self.indexed(wanted.runtime, wanted.id).filter(|_| wanted.root_owned),
             init: wanted.state.map(|state| state.init),
         }
     }
@@ -168,7 +187,7 @@ impl MetadataReader {
     /// Where something may stand of an id. Ids are names of directories with systemd's escapes undone, so one may hold a slash.
     fn files(&self, wanted: Wanted<'_>) -> Vec<PathBuf> {
         let id = wanted.id;
-        if id.contains('/') || matches!(id, "" | "." | "..") {
+        if !wanted.root_owned || id.contains('/') || matches!(id, "" | "." | "..") {
             return Vec::new();
         }
         match wanted.runtime {
@@ -198,45 +217,61 @@ impl MetadataReader {
         self.indexes.values().filter(|_| stored).find_map(|index| index.entries.get(id).cloned())
     }
 
-    /// What files, index and state tell together, and containerd's namespace. None where none of them tells anything.
-    fn tell(&self, wanted: Wanted<'_>, inputs: &Inputs) -> Option<(Told, Option<String>)> {
-        let read: Vec<(&Path, Told)> = inputs
-            .files
-            .iter()
-            .filter_map(|(path, _)| Some((path.as_path(), self.tell_one(wanted.runtime, wanted.id, path)?)))
-            .collect();
+    /// What files, index and state tell together, and containerd's namespace, none where none of them tells anything; and whether a file
+    /// is there that cannot be used.
+    fn tell(&self, wanted: Wanted<'_>, inputs: &Inputs) -> (Option<(Told, Option<String>)>, bool) {
+        let mut unread = false;
+        let mut read: Vec<(&Path, Told)> = Vec::new();
+        for (path, _) in &inputs.files {
+            match self.tell_one(wanted, path) {
+                Ok(told) => read.push((path, told)),
+                Err(Untold::Gone) => {}
+                Err(Untold::Unread) => unread = true,
+            }
+        }
         // An id that two namespaces have is neither's for certain.
         let file = match read.as_slice() {
             [(path, told)] => Some((*path, told.clone())),
-            _ => None,
+            several => {
+                unread |= !several.is_empty();
+                None
+            }
         };
-        let state = || wanted.state.map(|state| Told::of_annotations(state.annotations.iter().cloned()));
+        let of_state = |state: &State| Told::of_annotations(state.annotations.iter().cloned(), &self.asked);
         let told = wanted.state.and_then(|state| state.namespace.clone());
         let namespace = told.or_else(|| file.as_ref().and_then(|(path, _)| namespace_of(wanted.runtime, path)));
-        let told = file.map(|(_, told)| told).or_else(state);
+        let told = file.map(|(_, told)| told).or_else(|| wanted.state.map(of_state));
         if told.is_none() && inputs.indexed.is_none() {
-            return None;
+            return (None, unread);
         }
         let mut told = told.unwrap_or_default();
+        if wanted.runtime == Runtime::Containerd && !inputs.place.kubelets {
+            told = told.named_by_nerdctl();
+        }
         if let Some(indexed) = &inputs.indexed {
             told.name = told.name.or_else(|| indexed.name.clone());
             told.image = told.image.or_else(|| indexed.image.clone());
         }
-        Some((told, namespace))
+        (Some((told, namespace)), unread)
     }
 
-    fn tell_one(&self, runtime: Runtime, id: &str, path: &Path) -> Option<Told> {
+    fn tell_one(&self, wanted: Wanted<'_>, path: &Path) -> Result<Told, Untold> {
+        let (runtime, id) = (wanted.runtime, wanted.id);
         let root = if path.starts_with(&self.run) { &self.run } else { &self.lib };
         let trust = self.trust(root, runtime == Runtime::Lxc);
-        let text = root_file::read(path, trust, FILE_MAX_BYTES).ok()?;
-        match runtime {
-            Runtime::Docker => json::docker(id, &text),
-            Runtime::Containerd | Runtime::Crio | Runtime::Podman => json::bundle(&text),
+        let text = root_file::read(path, trust, FILE_MAX_BYTES).map_err(|error| match error {
+            RootFileError::Read(error) if error.kind() == std::io::ErrorKind::NotFound => Untold::Gone,
+            _ => Untold::Unread,
+        })?;
+        let told = match runtime {
+            Runtime::Docker => json::docker(id, &text, &self.asked),
+            Runtime::Containerd | Runtime::Crio | Runtime::Podman => json::bundle(&text, &self.asked),
             Runtime::Nspawn => plain::machine(id, &text),
             Runtime::Lxc => plain::lxc(&text),
             Runtime::Libvirt => plain::libvirt(domain(id), &text),
             _ => None,
-        }
+        };
+        told.ok_or(Untold::Unread)
     }
 
     fn trust<'a>(&self, root: &'a Path, root_group: bool) -> Trust<'a> {

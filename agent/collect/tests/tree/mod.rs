@@ -123,10 +123,22 @@ impl Tree {
 
     /// A discovery that goes by rules.
     pub(crate) fn discovery_by(&self, rules: Vec<InstanceRule>) -> Discovery {
-        let mut config = DiscoveryConfig::new(NodeId::new("node").unwrap());
-        config.state_owner = rustix::process::getuid().as_raw();
-        config.rules = Rules::new(rules);
+        self.discovery_of(DiscoveryConfig { rules: Rules::new(rules), ..self.config() })
+    }
+
+    /// A discovery whose rules ask for labels.
+    pub(crate) fn discovery_asking<const N: usize>(&self, labels: [&str; N]) -> Discovery {
+        self.discovery_of(DiscoveryConfig { asked_labels: labels.map(str::to_owned).into(), ..self.config() })
+    }
+
+    pub(crate) fn discovery_of(&self, config: DiscoveryConfig) -> Discovery {
         Discovery::new(self.roots(), config)
+    }
+
+    /// Without rules, believing whoever runs the test.
+    pub(crate) fn config(&self) -> DiscoveryConfig {
+        let state_owner = rustix::process::getuid().as_raw();
+        DiscoveryConfig { state_owner, ..DiscoveryConfig::new(NodeId::new("node").unwrap()) }
     }
 
     /// Gives a cgroup to a user, as systemd does with `user@.service`. False where this process may not.
