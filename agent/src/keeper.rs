@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, OPERATOR};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
@@ -343,7 +343,9 @@ impl Keeper {
         }
         self.parts.broker.note(&found, &owner);
         let roots = self.parts.roots.clone();
-        let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&self.space, roots);
+        // The operator is bounded by nothing; of others, none may hold all the threads with file systems of his making.
+        let space = if *owner == *OPERATOR { self.space.clone() } else { self.space.of_owner(owner.clone()) };
+        let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&space, roots);
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;

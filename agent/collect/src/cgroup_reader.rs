@@ -27,6 +27,8 @@ pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
 const PROCS: &str = "cgroup.procs";
 /// With more processes than this their descriptors are not counted: 2 µs each.
 pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
+/// Nor where a kernel that must be asked for each descriptor has more than these to list: some 20 ms.
+const DESCRIPTORS_LISTED_MAX: u64 = 65_536;
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
 
@@ -371,7 +373,8 @@ impl Led {
                 Err(Fault::Gone | Fault::Unsupported) => continue,
             };
             if let NetFile::Dev = file {
-                reading.network = Some(netdev::parse(text));
+                let (interfaces, left_out) = netdev::parse(text);
+                (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
                 reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
                 continue;
             }
@@ -385,14 +388,16 @@ impl Led {
     }
 }
 
-/// Open descriptors of these processes. `limits` are their soft limits as last read; a pid that is not in it is looked up.
+/// Open descriptors of these processes; none where there are too many to count. `limits` are their soft limits as last read; a pid that is not in it is looked up.
 pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
     let mut all = Descriptors::default();
     let mut counted = false;
     for pid in pids {
-        let Ok(open) = process::open_descriptors(&roots.proc, *pid) else {
+        let most = DESCRIPTORS_LISTED_MAX.saturating_sub(all.open);
+        let Ok(open) = process::open_descriptors(&roots.proc, *pid, most) else {
             continue;
         };
+        let open = open?;
         counted = true;
         all.open += open;
         let limit = match limits.iter().find(|(known, _)| known == pid) {

@@ -117,7 +117,7 @@ pub fn blkio(text: &[u8], unit: BlkioUnit, devices: &mut Vec<DeviceIo>) {
         else {
             continue;
         };
-        let device = device_mut(devices, number);
+        let Some(device) = device_mut(devices, number) else { continue };
         match (unit, direction) {
             (BlkioUnit::Bytes, b"Read") => device.read_bytes = Some(value),
             (BlkioUnit::Bytes, b"Write") => device.written_bytes = Some(value),
@@ -135,19 +135,26 @@ pub fn device_limits(text: &[u8], limits: &mut Vec<DeviceLimit>, take: fn(&mut D
     for line in bytes::lines(text) {
         let mut fields = bytes::fields(line);
         let number = fields.next().and_then(device_number);
-        if let (Some(number), Some(value)) = (number, fields.next().and_then(bytes::number)) {
-            *take(device_limit_mut(limits, number)) = Some(value);
+        if let (Some(number), Some(value)) = (number, fields.next().and_then(bytes::number))
+            && let Some(limit) = device_limit_mut(limits, number)
+        {
+            *take(limit) = Some(value);
         }
     }
 }
 
-/// The limits of a device.
-pub(crate) fn device_limit_mut<'d>(limits: &'d mut Vec<DeviceLimit>, number: &str) -> &'d mut DeviceLimit {
-    let at = limits.iter().position(|limit| limit.device == number).unwrap_or_else(|| {
+/// Block devices of one instance at most, the first in the kernel's order. Who may make loop or device-mapper devices can make thousands,
+/// and each is a dozen series.
+pub(crate) const DEVICES_MAX: usize = 256;
+
+/// The limits of a device; none where it is one too many.
+pub(crate) fn device_limit_mut<'d>(limits: &'d mut Vec<DeviceLimit>, number: &str) -> Option<&'d mut DeviceLimit> {
+    let known = limits.iter().position(|limit| limit.device == number);
+    if known.is_none() && limits.len() < DEVICES_MAX {
         limits.push(DeviceLimit { device: number.to_owned(), ..DeviceLimit::default() });
-        limits.len() - 1
-    });
-    &mut limits[at]
+        return limits.last_mut();
+    }
+    limits.get_mut(known?)
 }
 
 /// `MAJ:MIN`, checked.
@@ -158,13 +165,14 @@ pub(crate) fn device_number(field: &[u8]) -> Option<&str> {
     std::str::from_utf8(field).ok()
 }
 
-/// The entry of a device; there are a handful, so a scan is cheaper than a map.
-pub(crate) fn device_mut<'d>(devices: &'d mut Vec<DeviceIo>, number: &str) -> &'d mut DeviceIo {
-    let at = devices.iter().position(|device| device.number == number).unwrap_or_else(|| {
+/// The entry of a device, none where it is one too many; there are a handful, so a scan is cheaper than a map.
+pub(crate) fn device_mut<'d>(devices: &'d mut Vec<DeviceIo>, number: &str) -> Option<&'d mut DeviceIo> {
+    let known = devices.iter().position(|device| device.number == number);
+    if known.is_none() && devices.len() < DEVICES_MAX {
         devices.push(DeviceIo { device: number.to_owned(), number: number.to_owned(), ..DeviceIo::default() });
-        devices.len() - 1
-    });
-    &mut devices[at]
+        return devices.last_mut();
+    }
+    devices.get_mut(known?)
 }
 
 #[cfg(test)]
@@ -308,5 +316,19 @@ mod tests {
         let mut none = Vec::new();
         blkio(b"Total 0\n", BlkioUnit::Bytes, &mut none);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn devices_are_bounded() {
+        let lines: String = (0..DEVICES_MAX + 9).map(|n| format!("7:{n} Read 1\n7:{n} Write 2\n")).collect();
+        let (mut devices, mut limits) = (Vec::new(), Vec::new());
+        blkio(lines.as_bytes(), BlkioUnit::Bytes, &mut devices);
+        assert_eq!((devices.len(), devices[255].written_bytes), (DEVICES_MAX, Some(2)));
+        // One that is known is still filled when there is no more room.
+        blkio(b"7:300 Read 8\n7:0 Read 9\n", BlkioUnit::Operations, &mut devices);
+        assert_eq!((devices.len(), devices[0].reads), (DEVICES_MAX, Some(9)));
+        let lines: String = (0..DEVICES_MAX + 9).map(|n| format!("7:{n} 5\n")).collect();
+        device_limits(lines.as_bytes(), &mut limits, |limit| &mut limit.reads);
+        assert_eq!((limits.len(), limits[255].reads), (DEVICES_MAX, Some(5)));
     }
 }

@@ -130,7 +130,7 @@ pub fn held_ns(text: &[u8]) -> Option<u64> {
 /// `io.max` into `limits`: lines `MAJ:MIN rbps=1 wbps=max riops=2 wiops=max`.
 pub fn io_max(text: &[u8], limits: &mut Vec<DeviceLimit>) {
     assignments(text, |number, key, value| {
-        let limit = device_limit_mut(limits, number);
+        let Some(limit) = device_limit_mut(limits, number) else { return };
         let slot = match key {
             b"rbps" => &mut limit.read_bytes,
             b"wbps" => &mut limit.written_bytes,
@@ -160,7 +160,7 @@ pub fn freezer(text: &[u8]) -> Option<Freezer> {
 /// `io.stat` into `devices`: lines `MAJ:MIN rbytes=1 wbytes=2 rios=3 wios=4 …`. A line may be a device's numbers alone.
 pub fn io_stat(text: &[u8], devices: &mut Vec<DeviceIo>) {
     assignments(text, |number, key, value| {
-        let device = device_mut(devices, number);
+        let Some(device) = device_mut(devices, number) else { return };
         let slot = match key {
             b"rbytes" => &mut device.read_bytes,
             b"wbytes" => &mut device.written_bytes,

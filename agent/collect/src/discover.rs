@@ -162,7 +162,7 @@ impl Discovery {
         self.refusals.iter()
     }
 
-    /// The directories in which something could change, as of the last scan.
+    /// The directories in which something could change, as of the last scan, those that another than root can make last.
     pub fn watches(&self) -> &[Watch] {
         &self.watches
     }
@@ -178,7 +178,7 @@ impl Discovery {
         starvation::forget();
         let mut refusals = HashSet::new();
         let states = self.states.read(&self.roots, &mut refusals);
-        let (claims, directories) = self.walk(&states, &mut refusals);
+        let (claims, [directories, foreign]) = self.walk(&states, &mut refusals);
         let candidates = claims::candidates(&self.roots, claims, states, &mut refusals);
         let claimed: Vec<PathBuf> = candidates.iter().map(|candidate| candidate.directory.clone()).collect();
         let served = |candidate: &Candidate| self.known.contains_key(&self.uuid(candidate));
@@ -202,13 +202,16 @@ impl Discovery {
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
         self.watches.extend(group_watches(&self.config.process_groups));
+        // Last, because not all of them may be watched.
+        self.watches.extend(foreign.into_iter().map(Watch::directories));
         self.count(refusals);
         self.changes(found)
     }
 
-    fn walk(&self, states: &[Arc<State>], refusals: &mut HashSet<Refusal>) -> (Vec<Claim>, Vec<PathBuf>) {
+    /// The claims, and the directories to be watched: root's, and others'.
+    fn walk(&self, states: &[Arc<State>], refusals: &mut HashSet<Refusal>) -> (Vec<Claim>, [Vec<PathBuf>; 2]) {
         let Some(mount) = self.roots.mounts.primary() else {
-            return (Vec::new(), Vec::new());
+            return Default::default();
         };
         let stated: HashSet<&Path> = states
             .iter()
@@ -220,7 +223,7 @@ impl Discovery {
         let walk = walk::walk(mount, guide);
         let refusal = |tree: &PathBuf| Refusal { reason: RefusalReason::Crowded, what: tree.display().to_string() };
         refusals.extend(walk.crowded.iter().map(refusal));
-        (walk.claims, walk.directories)
+        (walk.claims, [walk.directories, walk.foreign])
     }
 
     fn birth(&self, candidate: &Candidate) -> Birth {

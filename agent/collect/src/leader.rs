@@ -115,7 +115,7 @@ impl Found {
 }
 
 /// Takes hold of a process: none where it is another one, a zombie, gone, or not in `member_of`.
-fn open(roots: &Roots, pid: u32, start_ticks: Option<u64>, member_of: Option<&Found>) -> Option<Leader> {
+pub(crate) fn open(roots: &Roots, pid: u32, start_ticks: Option<u64>, member_of: Option<&Found>) -> Option<Leader> {
     let directory = roots.proc.join(pid.to_string());
     let pidfd = match roots.proc == Path::new("/proc") {
         true => {

@@ -2,15 +2,22 @@
 //!
 //! Two header lines, then for each interface a name, a colon and 16 numbers: eight of what was received,
 //! eight of what was sent. All interfaces are given: what looks like a host's virtual one by its
-//! name may be the only one that a container has. Of an instance loopback alone is left out, as cAdvisor does.
+//! name may be the only one that a container has. Of an instance loopback is left out, as cAdvisor does, and what is above
+//! [`INTERFACES_MAX`]: who may configure his own network can make thousands, and each is eight series.
 
 use crate::bytes;
 use crate::reading::Interface;
 
-/// An instance's interfaces. A line that is cut short or has fewer numbers is left out, the others stay.
-pub fn parse(text: &[u8]) -> Vec<Interface> {
-    lines(text)
-        .filter(|(name, _)| *name != "lo")
+/// Interfaces of one instance at most: a node's worth. Containers have one to three.
+pub const INTERFACES_MAX: usize = 64;
+
+/// An instance's interfaces, the first [`INTERFACES_MAX`] in the kernel's order, and how many there are besides. A line that is cut
+/// short or has fewer numbers is left out, the others stay.
+pub fn parse(text: &[u8]) -> (Vec<Interface>, u64) {
+    let mut lines = lines(text).filter(|(name, _)| *name != "lo");
+    let first = lines
+        .by_ref()
+        .take(INTERFACES_MAX)
         .map(|(name, values)| Interface {
             name: name.to_owned(),
             receive_bytes: values[0],
@@ -22,7 +29,8 @@ pub fn parse(text: &[u8]) -> Vec<Interface> {
             transmit_errors: values[10],
             transmit_dropped: values[11],
         })
-        .collect()
+        .collect();
+    (first, lines.count() as u64)
 }
 
 /// Packets that loopback dropped on the way out. It is the first line of the file, or near.
@@ -71,12 +79,21 @@ mod tests {
             transmit_errors: 11,
             transmit_dropped: 12,
         };
-        assert_eq!(found, [expected]);
+        assert_eq!(found, (vec![expected], 0));
         assert_eq!(parse_all(text.as_bytes()).len(), 2);
         assert_eq!(loopback_transmit_dropped(text.as_bytes()), Some(7));
         assert_eq!(loopback_transmit_dropped(HEAD.as_bytes()), None);
-        assert!(parse(HEAD.as_bytes()).is_empty());
-        assert!(parse(b"").is_empty());
-        assert!(parse(b"a\nb\nc\n").is_empty());
+        for none in [HEAD.as_bytes(), b"", b"a\nb\nc\n"] {
+            assert_eq!(parse(none), (Vec::new(), 0));
+        }
+    }
+
+    #[test]
+    fn an_instance_has_so_many_at_most() {
+        let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+        let made: String = (0..INTERFACES_MAX + 5).map(|n| line(&format!("dummy{n}"))).collect();
+        let (found, left_out) = parse(format!("{HEAD}{}{made}", line("lo")).as_bytes());
+        assert_eq!((found.len(), left_out), (INTERFACES_MAX, 5));
+        assert_eq!((found[0].name.as_str(), found[63].name.as_str()), ("dummy0", "dummy63"));
     }
 }

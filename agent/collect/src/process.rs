@@ -128,14 +128,20 @@ pub fn open_files_limit(limits: &[u8]) -> Option<u64> {
 }
 
 /// How many descriptors a process has open. Since Linux 6.2 that is the size of its `fd` directory; before, the
-/// size is 0 and they are counted one by one.
-pub fn open_descriptors(proc: &Path, pid: u32) -> io::Result<u64> {
+/// size is 0 and they are counted one by one, up to `most`: none where there are more.
+pub fn open_descriptors(proc: &Path, pid: u32, most: u64) -> io::Result<Option<u64>> {
     use std::os::unix::fs::MetadataExt;
     let directory = proc.join(pid.to_string()).join("fd");
     match std::fs::metadata(&directory)?.size() {
-        0 => Ok(std::fs::read_dir(directory)?.count() as u64),
-        count => Ok(count),
+        0 => entries(&directory, most),
+        count => Ok(Some(count)),
     }
+}
+
+fn entries(directory: &Path, most: u64) -> io::Result<Option<u64>> {
+    let enough = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+    let count = std::fs::read_dir(directory)?.take(enough).count() as u64;
+    Ok(Some(count).filter(|count| *count <= most))
 }
 
 /// All pids under `/proc`.
@@ -245,12 +251,22 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let members = with_descendants(proc, pid);
         let stat = stat(proc, child.id()).unwrap();
-        let descriptors = open_descriptors(proc, pid).unwrap();
+        let descriptors = open_descriptors(proc, pid, 1 << 16).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(members[0], pid);
         assert!(members.contains(&stat.pid));
         assert_eq!(stat.parent, pid);
-        assert!(descriptors >= 3);
+        assert!(descriptors.unwrap() >= 3);
+    }
+
+    #[test]
+    fn descriptors_are_counted_so_far_only() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["0", "1", "2"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(entries(directory.path(), 3).unwrap(), Some(3));
+        assert_eq!(entries(directory.path(), 2).unwrap(), None, "a part is no count");
     }
 }

@@ -273,6 +273,8 @@ pub struct Reading {
     pub huge_pages: Vec<HugePages>,
     /// Network interfaces; none for an instance in the host's network namespace.
     pub network: Option<Vec<Interface>>,
+    /// How many more interfaces it has than `network` takes ([`crate::netdev::INTERFACES_MAX`]); 0 but where somebody makes many.
+    pub interfaces_left_out: u64,
     /// Packets that the loopback of its own network namespace dropped on the way out: it is down. cAdvisor passes
     /// loopback over, and so does `network`.
     pub loopback_transmit_dropped: Option<u64>,
@@ -311,6 +313,7 @@ impl Reading {
             device_limits: Vec::new(),
             huge_pages: Vec::new(),
             network: None,
+            interfaces_left_out: 0,
             loopback_transmit_dropped: None,
             transport: None,
             space: None,

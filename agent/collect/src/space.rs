@@ -5,6 +5,9 @@
 //! asked again, one that took long is asked seldom, and of threads there are few. Answers stop coming when all of
 //! them are stuck; readings do not.
 //!
+//! A tenant can make such a file system, and as many processes as he likes. So one instance has one question in flight, whoever leads
+//! it; one owner's hold no more than [`OWNED_THREADS`] threads, in however many instances; and a question that waits holds no descriptor.
+//!
 //! Which file system an instance's root is may be of a tenant's making. It is opened as a mere handle (`O_PATH`), its
 //! mount is found by number in the process's own mount table, and only kinds that the kernel serves out of itself
 //! ([`KINDS`]) are asked at all: never FUSE, NFS or another that somebody else answers for. An overlay can still hide
@@ -12,7 +15,7 @@
 
 mod mount_table;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,10 +23,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mount_table::{is_left_out, mount_number, mounts_of};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
-use crate::leader::Leader;
+use crate::leader::{self, Leader};
 use crate::mounts::Roots;
 use crate::node;
 use crate::source::Buffer;
@@ -40,6 +42,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const REST: u32 = 60;
 /// Threads at most. Each may come to be stuck.
 const THREADS: usize = 8;
+/// Threads that one owner's questions may hold at a time; what they ask is mostly told in microseconds.
+const OWNED_THREADS: usize = 2;
 /// A thread that had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
 /// Questions that wait at most: more than there are instances on a node.
@@ -83,6 +87,8 @@ struct Slot(Mutex<Answer>);
 struct Answer {
     last: Option<(Instant, FileSystem)>,
     in_flight: bool,
+    /// What is in flight is about a root that the instance has no more: its answer is nobody's.
+    outdated: bool,
     next: Option<Instant>,
 }
 
@@ -101,25 +107,31 @@ impl Slot {
 /// Whose file system it is.
 #[derive(Debug)]
 enum Whose {
-    /// That of a process's root; the pidfd says that it is still the same process.
-    Root { process: PathBuf, pidfd: Option<OwnedFd> },
+    /// That of a process's root, by its pid and start: a handle on it is taken when the question is.
+    Root { pid: u32, start_ticks: u64 },
     /// A mount of the node, by its number, and its point as seen from the first process, or from ours.
     Mount { first: PathBuf, number: u64, point: PathBuf },
 }
 
 struct Question {
     whose: Whose,
+    /// Whose threads these are that ask it; none is the operator.
+    owner: Option<Arc<str>>,
     roots: Arc<Roots>,
     slot: Arc<Slot>,
 }
 
 /// The threads that ask. Clones share them.
 #[derive(Clone, Default)]
-pub struct SpacePool(Arc<Crew>);
+pub struct SpacePool {
+    crew: Arc<Crew>,
+    /// On whose behalf it is asked here.
+    owner: Option<Arc<str>>,
+}
 
 impl std::fmt::Debug for SpacePool {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.debug_struct("SpacePool").field("threads", &self.0.lock().threads).finish()
+        to.debug_struct("SpacePool").field("threads", &self.crew.lock().threads).finish()
     }
 }
 
@@ -134,6 +146,39 @@ struct State {
     queue: VecDeque<Question>,
     threads: usize,
     idle: usize,
+    /// Threads that are at an owner's questions.
+    owned: HashMap<Arc<str>, usize>,
+}
+
+impl State {
+    /// Where the first question is whose owner does not hold as many threads as he may.
+    fn next(&self) -> Option<usize> {
+        let may = |question: &Question| {
+            let held = question.owner.as_ref().and_then(|owner| self.owned.get(owner));
+            held.is_none_or(|held| *held < OWNED_THREADS)
+        };
+        self.queue.iter().position(may)
+    }
+
+    fn take(&mut self) -> Option<Question> {
+        let at = self.next()?;
+        let question = self.queue.remove(at)?;
+        if let Some(owner) = &question.owner {
+            *self.owned.entry(owner.clone()).or_default() += 1;
+        }
+        Some(question)
+    }
+
+    fn give_back(&mut self, owner: Option<&Arc<str>>) {
+        if let Some(owner) = owner
+            && let Some(held) = self.owned.get_mut(owner)
+        {
+            *held -= 1;
+            if *held == 0 {
+                self.owned.remove(owner);
+            }
+        }
+    }
 }
 
 impl Crew {
@@ -145,32 +190,38 @@ impl Crew {
 impl SpacePool {
     /// Threads there are now, stuck ones among them.
     pub fn threads(&self) -> usize {
-        self.0.lock().threads
+        self.crew.lock().threads
     }
 
-    /// Leaves a question if it is time for it; `whose` is made only then.
-    fn ask(&self, slot: &Arc<Slot>, roots: &Arc<Roots>, now: Instant, whose: impl FnOnce() -> Option<Whose>) {
+    /// The same threads, for questions about what is an owner's: of these he may hold a few. The operator's own need none.
+    #[must_use]
+    pub fn of_owner(&self, owner: Arc<str>) -> Self {
+        Self { crew: self.crew.clone(), owner: Some(owner) }
+    }
+
+    /// Leaves a question if it is time for it.
+    fn ask(&self, slot: &Arc<Slot>, roots: &Arc<Roots>, now: Instant, whose: Whose) {
         let mut answer = slot.lock();
         if answer.in_flight || answer.next.is_some_and(|next| now < next) {
             return;
         }
-        let Some(whose) = whose() else { return };
         answer.next = Some(now + EVERY);
-        answer.in_flight = self.put(Question { whose, roots: roots.clone(), slot: slot.clone() });
+        let (roots, slot) = (roots.clone(), slot.clone());
+        answer.in_flight = self.put(Question { whose, owner: self.owner.clone(), roots, slot });
     }
 
     /// Whether there was room for it.
     fn put(&self, question: Question) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.crew.lock();
         if state.queue.len() >= QUEUE {
             return false;
         }
         state.queue.push_back(question);
         if state.idle >= state.queue.len() || state.threads >= THREADS {
-            self.0.work.notify_one();
+            self.crew.work.notify_one();
             return true;
         }
-        let crew = self.0.clone();
+        let crew = self.crew.clone();
         let started = thread::Builder::new().name("space".to_owned()).spawn(move || work(&crew));
         state.threads += usize::from(started.is_ok());
         if state.threads == 0 {
@@ -186,7 +237,7 @@ fn work(crew: &Crew) {
     let mut buffer = Buffer::default();
     let mut state = crew.lock();
     loop {
-        if let Some(question) = state.queue.pop_front() {
+        if let Some(question) = state.take() {
             drop(state);
             let began = Instant::now();
             let said = answer(&question, &mut buffer);
@@ -194,18 +245,21 @@ fn work(crew: &Crew) {
             let mut answer = question.slot.lock();
             answer.in_flight = false;
             answer.next = Some(now + EVERY.max((now - began).saturating_mul(REST)));
-            if let Some(said) = said {
+            let outdated = std::mem::take(&mut answer.outdated);
+            if let Some(said) = said.filter(|_| !outdated) {
                 answer.last = Some((now, said));
             }
             drop(answer);
             state = crew.lock();
+            state.give_back(question.owner.as_ref());
             continue;
         }
         state.idle += 1;
         let (woken, timeout) = crew.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
         state = woken;
         state.idle -= 1;
-        if timeout.timed_out() && state.queue.is_empty() {
+        // What still waits then is of those who hold their threads, and these take it.
+        if timeout.timed_out() && state.next().is_none() {
             state.threads -= 1;
             return;
         }
@@ -214,9 +268,16 @@ fn work(crew: &Crew) {
 
 /// Asks: this may never come back.
 fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
-    let (process, path) = match &question.whose {
-        Whose::Root { process, .. } => (process, process.join("root")),
-        Whose::Mount { first, point, .. } => (first, first.join("root").join(point.strip_prefix("/").ok()?)),
+    let (leader, process, path) = match &question.whose {
+        Whose::Root { pid, start_ticks } => {
+            let leader = leader::open(&question.roots, *pid, Some(*start_ticks), None)?;
+            let process = leader.directory(&question.roots);
+            let root = process.join("root");
+            (Some(leader), process, root)
+        }
+        Whose::Mount { first, point, .. } => {
+            (None, first.clone(), first.join("root").join(point.strip_prefix("/").ok()?))
+        }
     };
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let fdinfo = question.roots.proc.join("self/fdinfo").join(handle.as_raw_fd().to_string());
@@ -224,7 +285,7 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
     let mounts = buffer.read_path(&process.join("mountinfo")).ok()?;
     let mount = mounts_of(mounts).find(|mount| mount.number == number)?;
     let same = match &question.whose {
-        Whose::Root { pidfd, .. } => pidfd.as_ref().is_none_or(lives),
+        Whose::Root { .. } => leader.as_ref().is_some_and(Leader::is_alive),
         Whose::Mount { number: wanted, .. } => *wanted == number,
     };
     let kind = mount.kind.filter(|_| same)?;
@@ -251,11 +312,6 @@ fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSyst
     })
 }
 
-fn lives(pidfd: &OwnedFd) -> bool {
-    // A pidfd becomes readable when its process ends.
-    matches!(rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&Timespec::default())), Ok(0))
-}
-
 /// Keeps asking for the root of one instance.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -271,16 +327,17 @@ impl Watch {
         Self { pool, roots, slot: Arc::default(), of: None }
     }
 
-    /// Asks, if it is time. Another leader may have another root: what the one before was told is not its.
+    /// Asks, if it is time. Another leader may have another root: what the one before was told is not its. But it has no time of its
+    /// own: what is in flight is waited for, and when to ask again stays.
     pub(crate) fn ask(&mut self, leader: &Leader, now: Instant) {
         let of = Some((leader.pid, leader.start_ticks));
         if self.of != of {
-            (self.slot, self.of) = (Arc::default(), of);
+            self.of = of;
+            let mut answer = self.slot.lock();
+            (answer.last, answer.outdated) = (None, answer.in_flight);
         }
-        self.pool.ask(&self.slot, &self.roots, now, || {
-            let pidfd = leader.pidfd.as_ref().map(OwnedFd::try_clone).transpose().ok()?;
-            Some(Whose::Root { process: leader.directory(&self.roots), pidfd })
-        });
+        let whose = Whose::Root { pid: leader.pid, start_ticks: leader.start_ticks };
+        self.pool.ask(&self.slot, &self.roots, now, whose);
     }
 
     /// The last answer.
@@ -328,8 +385,8 @@ impl NodeSpace {
         }
         let mut all = Vec::new();
         for (number, point, slot) in known.iter() {
-            let (first, point_) = (first.clone(), point.clone());
-            self.pool.ask(slot, roots, now, || Some(Whose::Mount { first, number: *number, point: point_ }));
+            let whose = Whose::Mount { first: first.clone(), number: *number, point: point.clone() };
+            self.pool.ask(slot, roots, now, whose);
             if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
                 all.push((point.to_owned(), space));
             }

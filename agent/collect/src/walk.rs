@@ -6,7 +6,8 @@
 //! counted, so that an operator can see that somebody names his cgroups like containers.
 //!
 //! Who owns a directory names what is in it. So it is kept how much of a path root has named, and in a tree that is
-//! another's only so many claims are taken: he could make thousands.
+//! another's only so many directories are looked at and so many claims taken: he could make thousands. What is read of a directory
+//! is read as far as it is asked for, and no further.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const BELOW_MAX: usize = 128;
 /// No more claims than this in one tree that belongs to another than root, a user's for example. Rootless containers of one user are
 /// tens.
 const FOREIGN_CLAIMS_MAX: usize = 256;
+/// Nor more directories than this, whatever they are called. A user's systemd with all his containers has some hundreds.
+const FOREIGN_DIRECTORIES_MAX: usize = 1024;
 /// A directory of kernfs has this many links, and one more for each directory in it.
 const LINKS_WITHOUT_CHILDREN: u64 = 2;
 
@@ -56,9 +59,11 @@ pub struct Claim {
 pub struct Walk {
     /// The claims, outermost only.
     pub claims: Vec<Claim>,
-    /// The directories in which an instance could appear: to be watched.
+    /// Root's directories in which an instance could appear: to be watched.
     pub directories: Vec<PathBuf>,
-    /// The trees that are another's and have too many claims.
+    /// The same in the trees that are another's: to be watched where there is room.
+    pub foreign: Vec<PathBuf>,
+    /// The trees that are another's and have too many claims or directories.
     pub crowded: Vec<PathBuf>,
 }
 
@@ -76,8 +81,8 @@ pub fn walk(mount: &Mount, guide: Guide<'_>) -> Walk {
     let root_path = mount.root.to_string_lossy().into_owned();
     let above: Vec<String> = split(&root_path);
     let asks_rules = guide.rules.take_unclaimed();
-    let mut walker =
-        Walker { guide, asks_rules, walk: Walk::default(), roots_own: above.len(), above, room: usize::MAX };
+    let room = Room { claims: usize::MAX, directories: usize::MAX };
+    let mut walker = Walker { guide, asks_rules, walk: Walk::default(), roots_own: above.len(), above, room };
     walker.descend(&mount.point);
     walker.walk
 }
@@ -94,17 +99,32 @@ struct Walker<'a> {
     above: Vec<String>,
     /// How many of its directories, from the root on, are root's.
     roots_own: usize,
-    /// How many claims may still be taken in the tree of whoever owns this.
-    room: usize,
+    room: Room,
 }
+
+/// How much may still be looked at in the tree of whoever owns this.
+#[derive(Clone, Copy)]
+struct Room {
+    claims: usize,
+    directories: usize,
+}
+
+/// What there is in a tree that is another's.
+const FOREIGN_ROOM: Room = Room { claims: FOREIGN_CLAIMS_MAX, directories: FOREIGN_DIRECTORIES_MAX };
 
 impl Walker<'_> {
     fn descend(&mut self, directory: &Path) {
-        self.walk.directories.push(directory.to_owned());
+        self.watch(directory.to_owned(), self.is_roots());
         if self.above.len() >= DEPTH_MAX {
             return;
         }
-        for (name, path) in children(directory) {
+        // One more than there is room for tells that it is crowded. They are kept, so as not to hold a descriptor for each level.
+        let some: Vec<_> = children(directory).take(self.room.directories.saturating_add(1)).collect();
+        for (name, path) in some {
+            let Some(directories) = self.room.directories.checked_sub(1) else {
+                return self.crowded(directory);
+            };
+            self.room.directories = directories;
             let names: Vec<&str> = self.above.iter().map(String::as_str).collect();
             let verdict = runtime::component(&names, &name);
             if verdict == Match::Skip || (self.guide.known)(&path) {
@@ -122,8 +142,21 @@ impl Walker<'_> {
             } else if may_have_children(metadata.nlink()) {
                 self.descend_into(name, &path, metadata.uid());
             } else {
-                self.walk.directories.push(path);
+                self.watch(path, self.is_roots() && metadata.uid() == 0);
             }
+        }
+    }
+
+    fn watch(&mut self, directory: PathBuf, is_roots: bool) {
+        let into = if is_roots { &mut self.walk.directories } else { &mut self.walk.foreign };
+        into.push(directory);
+    }
+
+    /// Notes the tree that a directory, the one looked into now, is in.
+    fn crowded(&mut self, directory: &Path) {
+        let tree = directory.ancestors().nth(self.above.len() - self.roots_own - 1).map(Path::to_owned);
+        if self.walk.crowded.last() != tree.as_ref() {
+            self.walk.crowded.extend(tree);
         }
     }
 
@@ -137,7 +170,7 @@ impl Walker<'_> {
         if was_roots && owner == 0 {
             self.roots_own += 1;
         } else if was_roots {
-            self.room = FOREIGN_CLAIMS_MAX;
+            self.room = FOREIGN_ROOM;
         }
         self.above.push(name);
         self.descend(path);
@@ -175,14 +208,10 @@ impl Walker<'_> {
         directory: PathBuf,
         metadata: &std::fs::Metadata,
     ) {
-        let Some(room) = self.room.checked_sub(1) else {
-            let tree = directory.ancestors().nth(self.above.len() - self.roots_own).map(Path::to_owned);
-            if self.walk.crowded.last() != tree.as_ref() {
-                self.walk.crowded.extend(tree);
-            }
-            return;
+        let Some(claims) = self.room.claims.checked_sub(1) else {
+            return self.crowded(directory.parent().unwrap_or(&directory));
         };
-        self.room = room;
+        self.room.claims = claims;
         self.walk.claims.push(Claim {
             runtime,
             runtime_id,
@@ -214,15 +243,13 @@ fn may_have_children(links: u64) -> bool {
     links != LINKS_WITHOUT_CHILDREN
 }
 
-fn children(directory: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = starvation::noted(std::fs::read_dir(directory)) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
+/// The directories in one, read as they are asked for.
+fn children(directory: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
+    starvation::noted(std::fs::read_dir(directory))
+        .into_iter()
+        .flat_map(Iterator::flatten)
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect()
 }
 
 /// How many directories below an instance are named like instances themselves.
@@ -245,16 +272,22 @@ pub(crate) fn nested_claims(directory: &Path, links: u64) -> u32 {
 
 /// The directories below one, nearest first, bounded.
 pub fn directories_below(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    nearest(directory, |directory| children(directory).map(|(_, path)| path))
+}
+
+/// The first [`BELOW_MAX`], nearest first, of what `children` says is below. Neither asks about a directory nor for another child
+/// when it has them.
+fn nearest<C: Iterator<Item = PathBuf>>(top: &Path, mut children: impl FnMut(&Path) -> C) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
     let mut next = 0;
-    let mut current = directory.to_owned();
+    let mut current = top.to_owned();
     loop {
         let room = BELOW_MAX - found.len();
-        found.extend(children(&current).into_iter().map(|(_, path)| path).take(room));
-        let Some(path) = found.get(next) else {
-            return found;
-        };
-        current = path.clone();
+        found.extend(children(&current).take(room));
+        match found.get(next) {
+            Some(path) if found.len() < BELOW_MAX => current.clone_from(path),
+            _ => return found,
+        }
         next += 1;
     }
 }
@@ -298,6 +331,36 @@ fn take_pids(directory: &Path, file: &str, pids: &mut Vec<u32>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_read_below_than_is_taken() {
+        let (mut asked, given) = (0, std::cell::Cell::new(0));
+        let endless = |directory: &Path| {
+            asked += 1;
+            let directory = directory.to_owned();
+            let one_more = |_: &PathBuf| given.set(given.get() + 1);
+            (0..BELOW_MAX * 2).map(move |n| directory.join(n.to_string())).inspect(one_more)
+        };
+        assert_eq!(nearest(Path::new("/x"), endless).len(), BELOW_MAX);
+        assert_eq!((asked, given.get()), (1, BELOW_MAX));
+        let chain = |directory: &Path| std::iter::once(directory.join("x"));
+        assert_eq!(nearest(Path::new("/"), chain).last().map(|path| path.iter().count()), Some(BELOW_MAX + 1));
+    }
+
+    #[test]
+    fn a_directory_is_read_as_it_is_asked_for() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("a")).unwrap();
+        let is_open = || {
+            let mut all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            all.any(|open| std::fs::read_link(open.path()).is_ok_and(|path| path == top.path()))
+        };
+        let mut children = children(top.path());
+        assert!(is_open(), "all of it was read");
+        assert_eq!(children.next().map(|(name, _)| name).as_deref(), Some("a"));
+        drop(children);
+        assert!(!is_open());
+    }
 
     #[test]
     fn threaded_cgroups_are_not_counted_twice() {

@@ -22,7 +22,8 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::discover::{Change, Discovery};
 use crate::found::Kind;
 
-/// The kernel's default is 8,192 a user or more; a tree with more directories than this is left to the periodic scan.
+/// The kernel's default is 8,192 a user or more; what is above this is left to the periodic scan. Those that another than root can make
+/// come last, so that his are no cause for that.
 const WATCHES_MAX: usize = 4096;
 /// Room for some hundred events at once.
 const EVENTS_BYTES: usize = 16 * 1024;
@@ -174,9 +175,9 @@ impl Watcher {
         self.leaders.len() < before
     }
 
-    /// Watches these directories and no others; true where one is watched that was not before.
+    /// Watches these directories, as many as it may, and no others; true where one is watched that was not before.
     fn follow(&mut self, watches: &[Watch]) -> bool {
-        let wanted: HashSet<&PathBuf> = watches.iter().map(|watch| &watch.directory).collect();
+        let wanted = wanted(watches);
         let unwanted: Vec<PathBuf> = self.watched.keys().filter(|path| !wanted.contains(path)).cloned().collect();
         for path in unwanted {
             if let Some(interest) = self.watched.remove(&path) {
@@ -190,7 +191,7 @@ impl Watcher {
             interest.files.clear();
         }
         let mut new = false;
-        for watch in watches {
+        for watch in watches.iter().filter(|watch| wanted.contains(&watch.directory)) {
             new |= self.follow_one(watch);
         }
         new
@@ -199,9 +200,6 @@ impl Watcher {
     fn follow_one(&mut self, watch: &Watch) -> bool {
         let new = !self.watched.contains_key(&watch.directory);
         if new {
-            if self.watched.len() >= WATCHES_MAX {
-                return false;
-            }
             let flags = WatchFlags::CREATE
                 | WatchFlags::DELETE
                 | WatchFlags::MOVED_TO
@@ -250,8 +248,45 @@ impl Watcher {
     }
 }
 
+/// The first [`WATCHES_MAX`] directories: one that comes earlier in the order takes the place of one that was watched before.
+fn wanted(watches: &[Watch]) -> HashSet<&PathBuf> {
+    let mut wanted = HashSet::new();
+    for watch in watches {
+        if wanted.len() >= WATCHES_MAX {
+            break;
+        }
+        wanted.insert(&watch.directory);
+    }
+    wanted
+}
+
 impl AsFd for Watcher {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_watched_whatever_was_before() {
+        let top = tempfile::tempdir().unwrap();
+        let mut watcher = Watcher::new().unwrap();
+        let made = |name: &str| {
+            let directory = top.path().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            Watch::directories(directory)
+        };
+        let tenants: Vec<Watch> = (0..3).map(|n| made(&n.to_string())).collect();
+        assert!(watcher.follow(&tenants));
+        let mut all = vec![made("roots")];
+        // As if there were so many: what does not exist takes a place in the order like any other.
+        all.extend((0..WATCHES_MAX - 2).map(|n| Watch::directories(top.path().join(format!("gone-{n}")))));
+        all.extend(tenants.clone());
+        assert!(watcher.follow(&all));
+        let watched = |watch: &Watch| watcher.watched.contains_key(&watch.directory);
+        assert!(watched(&all[0]) && watched(&tenants[0]) && !watched(&tenants[1]) && !watched(&tenants[2]));
     }
 }

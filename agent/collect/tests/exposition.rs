@@ -128,6 +128,7 @@ fn full() -> Reading {
         cost: IoCost { usage_us: Some(1), wait_us: Some(1_500_000), debt_us: Some(3), delay_us: Some(4) },
     }]);
     reading.network = Some(vec![Interface { name: "eth0".into(), receive_bytes: 5, ..Interface::default() }]);
+    reading.interfaces_left_out = 3;
     reading.started_unix_seconds = Some(1_795_354_139.5);
     reading
 }
@@ -252,6 +253,7 @@ fn names_values_and_units() {
         (format!(r#"container_network_advance_tcp_stats_total{{{base},tcp_state="retranssegs"}}"#), 5.0),
         (format!(r#"container_network_advance_tcp_stats_total{{{base},tcp_state="listenoverflows"}}"#), 7.0),
         (format!(r#"sonde_instance_udp_total{{{base},event="inerrors"}}"#), 3.0),
+        (format!("sonde_instance_interfaces_left_out{{{base}}}"), 3.0),
         (format!("sonde_instance_sockets{{{base}}}"), 28.0),
         (format!(r#"sonde_instance_tcp_sockets{{{base},family="ipv6"}}"#), 4.0),
         (format!("sonde_instance_tcp_time_wait_sockets{{{base}}}"), 3.0),

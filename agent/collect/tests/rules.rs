@@ -154,6 +154,34 @@ fn a_users_cgroups_are_known_as_his_and_are_bounded() {
 }
 
 #[test]
+fn a_users_plain_directories_are_bounded_and_watched_last() {
+    let tree = Tree::new(Layout::Unified);
+    let service = "/user.slice/user-1000.slice/user@1000.service";
+    tree.cgroup(&format!("{service}/app.slice"));
+    if !tree.delegate(service, 1000) {
+        return;
+    }
+    tree.cgroup("/zzz.slice/mine");
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    assert_eq!(discovery.refused()[RefusalReason::Crowded as usize], 0);
+    for n in 0..1100 {
+        tree.cgroup(&format!("{service}/app.slice/plain-{n}"));
+    }
+    discovery.scan();
+    let own = tree.path(&format!("cgroup/unified{service}"));
+    let is_his = |watch: &&sonde_collect::watcher::Watch| watch.directory.starts_with(&own);
+    let watches = discovery.watches();
+    let his = watches.iter().filter(is_his).count();
+    // The service itself, and what is looked at in it.
+    assert_eq!(his, 1 + 1024);
+    assert!(watches[watches.len() - his..].iter().all(|watch| is_his(&watch)), "root's come first");
+    assert!(watches.iter().any(|watch| watch.directory.ends_with("zzz.slice/mine")));
+    assert_eq!(discovery.refused()[RefusalReason::Crowded as usize], 1);
+    assert!(discovery.refusals().any(|refusal| refusal.what.ends_with(service)), "{:?}", discovery.refusals().next());
+}
+
+#[test]
 fn a_forged_label_changes_nobody() {
     let tree = Tree::new(Layout::Hybrid);
     let (victim, forger) = (hex("a"), hex("b"));

@@ -36,7 +36,7 @@ const fn row(
     Row { name, kind, unit, help, value }
 }
 
-const NUMBERS: [Row; 64] = [
+const NUMBERS: [Row; 65] = [
     row("container_cpu_user_seconds_total", COUNTER, "seconds", "Cumulative user cpu time consumed in seconds.", |r| {
         ns(r.cpu?.user_ns)
     }),
@@ -350,6 +350,13 @@ const NUMBERS: [Row; 64] = [
         "",
         "Tasks that have ended and that nobody has waited for, or that are just ending; each counts against the limit.",
         |r| int(r.pids.zombies),
+    ),
+    row(
+        "sonde_instance_interfaces_left_out",
+        GAUGE,
+        "",
+        "Network interfaces of the instance above 64, of which no series are given.",
+        |r| int(Some(r.interfaces_left_out).filter(|left_out| *left_out > 0)),
     ),
 ];
 

@@ -58,13 +58,26 @@ fn leader(pid: u32, start_ticks: u64) -> Leader {
     Leader { pid, start_ticks, pidfd: None, net_namespace: None, mount_namespace: None }
 }
 
+/// A live process as a leader.
+fn live(pid: u32) -> Leader {
+    leader(pid, crate::process::stat(Path::new("/proc"), pid).unwrap().start_ticks)
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "it never came to that");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn the_root_of_this_process() {
     let roots = Arc::new(Roots::of_this_machine().unwrap());
     let pool = SpacePool::default();
     let mut watch = Watch::new(pool.clone(), roots);
     let now = Instant::now();
-    let this = leader(std::process::id(), 1);
+    let this = live(std::process::id());
     assert_eq!(watch.last(now), None, "nothing was asked");
     watch.ask(&this, now);
     let space = until_told(|| watch.last(Instant::now()));
@@ -76,9 +89,15 @@ fn the_root_of_this_process() {
     watch.ask(&this, now);
     assert!(!watch.slot.lock().in_flight);
     assert!(watch.last(now + Duration::from_secs(60)).unwrap().age > Duration::from_secs(50));
-    // Another leader's root is another question.
-    watch.ask(&leader(std::process::id(), 2), now);
+    // Another leader's root is another question, and has no time of its own.
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let other = live(child.id());
+    watch.ask(&other, now);
+    assert_eq!((watch.last(Instant::now()), watch.slot.lock().in_flight), (None, false));
+    watch.ask(&other, now + EVERY * 1000);
     until_told(|| watch.last(Instant::now()));
+    child.kill().unwrap();
+    child.wait().unwrap();
     assert!(pool.threads() <= THREADS);
 }
 
@@ -90,18 +109,82 @@ fn one_that_is_gone_has_no_answer() {
     let now = Instant::now();
     // No process has this number: it is above what the kernel can be told to use.
     watch.ask(&leader(1 << 30, 1), now);
-    let deadline = now + Duration::from_secs(20);
-    while watch.slot.lock().in_flight {
-        assert!(Instant::now() < deadline);
-        thread::yield_now();
-    }
+    until(|| !watch.slot.lock().in_flight);
     assert_eq!(watch.last(Instant::now()), None);
+    // Nor has another process of the same number.
+    let now = now + EVERY * 1000;
+    watch.ask(&leader(std::process::id(), 1), now);
+    assert!(watch.slot.lock().next.is_some_and(|next| next > now), "it was asked");
+    until(|| !watch.slot.lock().in_flight);
+    assert_eq!(watch.last(Instant::now()), None);
+}
+
+/// A tenant whose file system does not answer, and whose leader is another one at each reading.
+#[test]
+fn a_new_leader_waits_for_what_is_in_flight() {
+    let roots = Arc::new(Roots::of_this_machine().unwrap());
+    let pool = SpacePool::default();
+    let mut watch = Watch::new(pool.clone(), roots);
+    let now = Instant::now();
+    let slot = watch.slot.clone();
+    let mut answer = slot.lock();
+    answer.in_flight = true;
+    answer.last = Some((now, file_system(1)));
+    drop(answer);
+    for n in 0..100 {
+        watch.ask(&leader(std::process::id(), n), now + EVERY * 1000);
+        assert_eq!(watch.last(now), None, "that was another's");
+    }
+    assert!(pool.crew.lock().queue.is_empty() && pool.threads() == 0);
+    assert!(Arc::ptr_eq(&slot, &watch.slot) && slot.lock().outdated);
+    // When the old one comes back, it is thrown away, and this leader's turn comes.
+    let old = Whose::Root { pid: std::process::id(), start_ticks: live(std::process::id()).start_ticks };
+    pool.put(Question { whose: old, owner: None, roots: watch.roots.clone(), slot: slot.clone() });
+    until(|| !slot.lock().in_flight);
+    assert_eq!(watch.last(now), None);
+    let this = live(std::process::id());
+    watch.ask(&this, now + EVERY * 1000);
+    until_told(|| watch.last(Instant::now()));
+}
+
+fn file_system(size_bytes: u64) -> FileSystem {
+    let (inodes, inodes_free) = (None, None);
+    let (free_bytes, available_bytes) = (0, 0);
+    let device = "overlay".to_owned();
+    let read_only = false;
+    FileSystem { kind: "overlay", device, size_bytes, free_bytes, available_bytes, inodes, inodes_free, read_only }
+}
+
+/// One owner's file systems do not answer; another's do.
+#[test]
+fn one_owner_holds_a_few_threads() {
+    let roots = Arc::new(Roots::of_this_machine().unwrap());
+    let pool = SpacePool::default();
+    let theirs = pool.of_owner("mallory".into());
+    let stuck: Vec<Arc<Slot>> = (0..THREADS * 2).map(|_| Arc::default()).collect();
+    let held: Vec<_> = stuck.iter().map(|slot| slot.lock()).collect();
+    let whose = || Whose::Root { pid: 1 << 30, start_ticks: 1 };
+    for slot in &stuck {
+        let owner = theirs.owner.clone();
+        assert!(pool.put(Question { whose: whose(), owner, roots: roots.clone(), slot: slot.clone() }));
+    }
+    until(|| pool.crew.lock().owned.get("mallory") == Some(&OWNED_THREADS));
+    for owner in [None, Some("alice".into())] {
+        let pool = owner.map_or_else(|| pool.clone(), |owner| pool.of_owner(owner));
+        let mut watch = Watch::new(pool, roots.clone());
+        watch.ask(&live(std::process::id()), Instant::now());
+        until_told(|| watch.last(Instant::now()));
+    }
+    let left = pool.crew.lock().queue.len();
+    assert_eq!(left, stuck.len() - OWNED_THREADS, "the others wait for these two");
+    // When they come back, all are asked, and nobody is said to hold what he does not.
+    drop(held);
+    until(|| pool.crew.lock().queue.is_empty() && pool.crew.lock().owned.is_empty());
 }
 
 /// Questions that do not come back.
 #[test]
 fn stuck_ones_cost_nobody_a_reading() {
-    let directory = tempfile::tempdir().unwrap();
     let pool = SpacePool::default();
     let now = Instant::now();
     let stuck: Vec<Arc<Slot>> = (0..THREADS * 2).map(|_| Arc::default()).collect();
@@ -109,17 +192,13 @@ fn stuck_ones_cost_nobody_a_reading() {
     let held: Vec<_> = stuck.iter().map(|slot| slot.lock()).collect();
     // Whoever answers is held at the slot, as by a file system that does not.
     for slot in &stuck {
-        let process = directory.path().to_owned();
-        pool.put(Question { whose: Whose::Root { process, pidfd: None }, roots: gate.clone(), slot: slot.clone() });
+        let whose = Whose::Root { pid: 1 << 30, start_ticks: 1 };
+        pool.put(Question { whose, owner: None, roots: gate.clone(), slot: slot.clone() });
     }
-    let deadline = now + Duration::from_secs(20);
-    while pool.threads() < THREADS || pool.0.lock().queue.len() > THREADS {
-        assert!(Instant::now() < deadline, "{pool:?}");
-        thread::yield_now();
-    }
+    until(|| pool.threads() == THREADS && pool.crew.lock().queue.len() <= THREADS);
     // All threads are stuck, and no more are made; a question is left and nobody waits.
     let mut watch = Watch::new(pool.clone(), gate);
-    watch.ask(&leader(std::process::id(), 1), now);
+    watch.ask(&live(std::process::id()), now);
     assert!(watch.slot.lock().in_flight && watch.last(Instant::now()).is_none());
     assert_eq!(pool.threads(), THREADS);
     // When they come back, it is answered.
