@@ -63,7 +63,7 @@ struct Load {
     interval: u64,
     #[arg(long, default_value_t = 20)]
     servers: usize,
-    /// Seconds before anything is measured; twice the interval, after which each sensor runs at a time of its own
+    /// Seconds before anything is measured; twice the interval and 20 at least, after which each sensor runs at a time of its own
     #[arg(long)]
     warm_up: Option<u64>,
     /// Failing sensors go on as if nothing were held against them
@@ -131,6 +131,9 @@ fn group(common: &Common, file: &str, name: &'static str, sensors: usize) -> Gro
     }
 }
 
+/// For the first runs of all that was placed, which are due at once.
+const LEAST_WARM_UP: Duration = Duration::from_secs(20);
+
 async fn load(load: &Load) -> Result<Value, LoadError> {
     let mut plan = plan(&load.common)?;
     let interval = Duration::from_secs(load.interval);
@@ -158,7 +161,7 @@ async fn load(load: &Load) -> Result<Value, LoadError> {
             plan.groups.push(Group { behaviour: Behaviour::Hostile, interval: HOSTILE_INTERVAL, config, ..harm });
         }
     }
-    plan.warm_up = load.warm_up.map_or(interval * 2, Duration::from_secs);
+    plan.warm_up = load.warm_up.map_or((interval * 2).max(LEAST_WARM_UP), Duration::from_secs);
     if load.unforgetting {
         plan.standing = UNFORGETTING;
     }
