@@ -213,5 +213,7 @@ async fn live(
             tracing::error!(runner = number, error = sonde_host::chain(&error), "a runner is ended");
         },
     }
-    let _ = child.kill().await;
+    if let Err(error) = child.kill().await {
+        tracing::error!(runner = number, %error, "a runner could not be ended");
+    }
 }
