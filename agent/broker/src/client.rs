@@ -288,7 +288,9 @@ impl Workers for Client {
     fn start_runner(&self, room: Room) -> Starting<'_> {
         let memory_bytes = self.runner_memory_bytes;
         let places = if room.sharing == Sharing::Solitary { 1 } else { places(memory_bytes, room.class) as u64 };
-        let order = move |request| ToBroker::StartRunner { request, class: room.class, places, memory_bytes };
+        let gives_way = room.sharing.gives_way();
+        let order =
+            move |request| ToBroker::StartRunner { request, class: room.class, places, memory_bytes, gives_way };
         Box::pin(self.start(order))
     }
 
