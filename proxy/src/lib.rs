@@ -5,4 +5,5 @@
 
 pub mod caller;
 pub mod identity;
+pub mod issue;
 pub mod tls;
