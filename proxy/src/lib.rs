@@ -4,3 +4,6 @@
 //! look into an exposition, and contains no wasmtime. What a caller may not see does not exist.
 
 pub mod caller;
+pub mod identity;
+pub mod issue;
+pub mod tls;
