@@ -4,6 +4,7 @@
 //! look into an exposition, and contains no wasmtime. What a caller may not see does not exist.
 
 pub mod caller;
+pub mod discovery;
 pub mod identity;
 pub mod issue;
 pub mod tls;
