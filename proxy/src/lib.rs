@@ -4,3 +4,4 @@
 //! look into an exposition, and contains no wasmtime. What a caller may not see does not exist.
 
 pub mod caller;
+pub mod config;
