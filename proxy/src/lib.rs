@@ -7,3 +7,4 @@ pub mod access;
 pub mod caller;
 pub mod config;
 pub mod limits;
+pub mod upstream;
