@@ -8,3 +8,5 @@ pub mod caller;
 pub mod config;
 pub mod limits;
 pub mod upstream;
+pub mod identity;
+pub mod tls;
