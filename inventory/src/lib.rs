@@ -6,10 +6,20 @@
 
 pub mod catalogue;
 pub mod change;
+pub mod labels;
+pub mod merge;
 pub mod model;
 pub mod names;
+pub mod report;
+pub mod sweep;
+pub mod write;
 
 pub use catalogue::Catalogue;
 pub use change::{Change, Key, Snapshot};
-pub use model::{Account, BoundCertificate, Instance, Limits, Node, Scope, SshKey, State, Token};
+pub use labels::Labels;
+pub use merge::{Merged, merge};
+pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope, SshKey, State, Token};
 pub use names::{AccountName, NameError};
+pub use report::Claim;
+pub use sweep::sweep;
+pub use write::{Record, Write, WriteError};
