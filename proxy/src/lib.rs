@@ -10,3 +10,4 @@ pub mod limits;
 pub mod upstream;
 pub mod identity;
 pub mod tls;
+pub mod discovery;
