@@ -3,8 +3,12 @@
 //! It keeps nothing that another proxy would need: the catalogue is filled by a store, and what is counted here bounds this one alone. It does not
 //! look into an exposition, and contains no wasmtime. What a caller may not see does not exist.
 
+pub mod access;
 pub mod caller;
+pub mod config;
 pub mod discovery;
 pub mod identity;
 pub mod issue;
+pub mod limits;
 pub mod tls;
+pub mod upstream;
