@@ -2,7 +2,7 @@
 //!
 //! One TOML file. [`Config::parse`] rejects unknown keys and reports every fault at once, so that a broken edit of a running proxy changes
 //! nothing and says all that is wrong. Paths are relative to the file's folder. Secrets are named by path, never held here. What can change while it
-//! runs is [`Config::limits`], [`Config::hosts`] and the rate of the access log; the rest takes effect at the next start, and a reload says so.
+//! runs is [`Config::limits`], [`Config::hosts`], [`Config::tls`] and the rate of the access log; the rest takes effect at the next start, and a reload says so.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 mod bounds;
 mod print;
+
+use crate::identity::AuthorityFiles;
+use crate::tls::{CertificateFiles, HandshakeLimits, PublicSettings, TierSettings};
 
 pub use bounds::{Bounds, Quota};
 
@@ -67,6 +70,12 @@ struct RawListen {
 struct RawTls {
     certificate: PathBuf,
     key: PathBuf,
+    /// Further certificates, for further names.
+    #[serde(default)]
+    more: Vec<CertificateFiles>,
+    client_ca: Option<AuthorityFiles>,
+    #[serde(default)]
+    handshakes: HandshakeLimits,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,20 +109,6 @@ struct RawLog {
     lines_per_second: Option<u32>,
 }
 
-/// A certificate and its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
-/// What proves to agents that this is a proxy, and what proves to it that they are agents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tier {
-    pub files: Files,
-    pub ca: PathBuf,
-}
-
 /// Where the inventory is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
@@ -127,7 +122,7 @@ pub enum StoreConfig {
 pub struct Etcd {
     pub endpoints: Vec<String>,
     pub prefix: String,
-    pub tls: Option<Tier>,
+    pub tls: Option<TierSettings>,
 }
 
 /// The checked configuration.
@@ -141,9 +136,9 @@ pub struct Config {
     pub suffix: String,
     /// Other names of the proxy itself.
     pub hosts: Vec<String>,
-    pub tls: Files,
+    pub tls: PublicSettings,
     /// Without it only agents on loopback can be asked, and none reports.
-    pub tier: Option<Tier>,
+    pub tier: Option<TierSettings>,
     pub store: StoreConfig,
     /// What an account may use, of which nothing else is said.
     pub limits: Quota,
@@ -185,7 +180,6 @@ impl Config {
         let differs = [
             ("listen", (self.public, self.tier_listen, self.admin) != (other.public, other.tier_listen, other.admin)),
             ("suffix", self.suffix != other.suffix),
-            ("tls", self.tls != other.tls),
             ("tier", self.tier != other.tier),
             ("store", self.store != other.store),
             ("bounds", self.bounds != other.bounds),
@@ -204,7 +198,8 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     let suffix = match raw.suffix {
         Some(suffix) => host("suffix", &suffix, faults),
         None => {
-            faults.push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
+            faults
+                .push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
             None
         }
     };
@@ -212,7 +207,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         faults.push(format!("hosts: at most {MOST_HOSTS}"));
     }
     let hosts = raw.hosts.iter().filter_map(|name| host("hosts", name, faults)).collect();
-    let tls = raw.tls.map(|tls| files("tls", folder, tls.certificate, tls.key, faults));
+    let tls = raw.tls.map(|tls| public_tls(folder, tls, faults));
     if tls.is_none() {
         faults.push("[tls] is missing: certificate and key of the proxy, PEM files".into());
     }
@@ -255,7 +250,8 @@ fn address(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<So
 fn host(key: &str, text: &str, faults: &mut Vec<String>) -> Option<String> {
     let name = text.trim_end_matches('.').to_ascii_lowercase();
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     if name.len() <= LONGEST_SUFFIX && name.split('.').all(is_label) && !is_address {
@@ -265,12 +261,30 @@ fn host(key: &str, text: &str, faults: &mut Vec<String>) -> Option<String> {
     None
 }
 
-fn files(key: &str, folder: &Path, certificate: PathBuf, private: PathBuf, faults: &mut Vec<String>) -> Files {
-    let files = Files { certificate: folder.join(certificate), key: folder.join(private) };
+fn files(key: &str, folder: &Path, given: &CertificateFiles, faults: &mut Vec<String>) -> CertificateFiles {
+    let files = CertificateFiles { certificate: folder.join(&given.certificate), key: folder.join(&given.key) };
     for path in [&files.certificate, &files.key] {
         readable(key, path, faults);
     }
     files
+}
+
+fn public_tls(folder: &Path, raw: RawTls, faults: &mut Vec<String>) -> PublicSettings {
+    let first = CertificateFiles { certificate: raw.certificate, key: raw.key };
+    let certificates = [&first].into_iter().chain(&raw.more).map(|given| files("tls", folder, given, faults)).collect();
+    let client_ca = raw.client_ca.map(|given| AuthorityFiles {
+        file: folder.join(&given.file),
+        revoked: given.revoked.as_ref().map(|path| folder.join(path)),
+        ..given
+    });
+    for path in client_ca.iter().flat_map(|ca| [&ca.file].into_iter().chain(&ca.revoked)) {
+        readable("tls.client_ca", path, faults);
+    }
+    let handshakes = raw.handshakes;
+    if handshakes.per_second == 0 || handshakes.burst == 0 || handshakes.in_flight == 0 {
+        faults.push("tls.handshakes: per_second, burst and in_flight are at least 1".into());
+    }
+    PublicSettings { certificates, client_ca, handshakes }
 }
 
 fn readable(key: &str, path: &Path, faults: &mut Vec<String>) {
@@ -280,13 +294,14 @@ fn readable(key: &str, path: &Path, faults: &mut Vec<String>) {
 }
 
 /// All three, or none.
-fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Option<Tier> {
+fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Option<TierSettings> {
     match (raw.certificate, raw.key, raw.ca) {
         (None, None, None) => None,
         (Some(certificate), Some(private), Some(ca)) => {
             let ca = folder.join(ca);
             readable(key, &ca, faults);
-            Some(Tier { files: files(key, folder, certificate, private, faults), ca })
+            let own = files(key, folder, &CertificateFiles { certificate, key: private }, faults);
+            Some(TierSettings { own, ca })
         }
         _ => {
             faults.push(format!("{key} has certificate, key and ca, or none of them"));

@@ -20,7 +20,7 @@ mod bytes;
 mod usage;
 
 use bytes::Bucket;
-pub use usage::{Outcome, Totals};
+pub use usage::{Counter, Outcome, Totals};
 
 /// An account of which nothing was heard for so long is forgotten here; its totals begin anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);

@@ -1,0 +1,183 @@
+//! A running proxy: its parts, in the order in which they begin and end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sonde_inventory::Catalogue;
+use sonde_listen::{Connections, Notify, Spare, raise_descriptors};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::access_log::AccessLog;
+use crate::admin::{self, Desk};
+use crate::config::{Config, ConfigError};
+use crate::discovery;
+use crate::flight::Flights;
+use crate::limits::Accounts;
+use crate::reload::Reloader;
+use crate::serve::{self, Door, Paces, stopped};
+use crate::tls::{PublicTls, TlsError, UpstreamTls, upstream_tls};
+use crate::upstream::{NodeTls, Upstream};
+
+/// What time alone changes is looked at this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// What is held for long, this often.
+const SELDOM: u32 = 60;
+/// What we say to be to clients of Consul.
+const DATACENTER: &str = "sonde";
+/// Of the descriptors that the process may have, connections of tenants take half at most: the other half is for agents and files.
+const PART: u64 = 2;
+
+/// Why a proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    #[error("{address} cannot be listened on; is another proxy running?")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the thread for the admin routes cannot be started")]
+    Thread { source: io::Error },
+}
+
+/// See the module. Dropping it does not stop it; [`Proxy::stop`] does.
+pub struct Proxy {
+    public: SocketAddr,
+    admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    gone: watch::Sender<bool>,
+    door: Arc<Door>,
+    reloader: Reloader,
+    server: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts everything, with a catalogue that somebody keeps current; returns when it listens.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(path: PathBuf, catalogue: Arc<Catalogue>) -> Result<Self, StartError> {
+        let config = Config::load(&path)?;
+        let tls = PublicTls::start(&config.tls)?;
+        let upstream_files = config.tier.as_ref().map(UpstreamTls::start).transpose()?;
+        let listen = |address| move |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(config.public).await.map_err(listen(config.public))?;
+        let public = listener.local_addr().map_err(listen(config.public))?;
+        let desk_listener = std::net::TcpListener::bind(config.admin).map_err(listen(config.admin))?;
+        desk_listener.set_nonblocking(true).map_err(listen(config.admin))?;
+        let admin = desk_listener.local_addr().map_err(listen(config.admin))?;
+
+        let (stop, stopping) = watch::channel(false);
+        let (gone, going) = watch::channel(false);
+        let (published, config_now) = watch::channel(Arc::new(config));
+        let door = Arc::new(door(config_now, catalogue, upstream_files.as_ref(), public));
+        let reloader = Reloader {
+            path,
+            published: Arc::new(published),
+            tls: tls.clone(),
+            upstream_tls: upstream_files,
+            notify: Arc::new(Notify::from_environment()),
+            about: door.about.clone(),
+            last: Arc::default(),
+        };
+        let notify = reloader.notify.clone();
+        let desk =
+            Desk { door: door.clone(), reloader: reloader.clone(), stop: stopping.clone(), pulse: Arc::default() };
+        admin::start(desk_listener, desk, tokio::runtime::Handle::current(), notify.clone(), going)
+            .map_err(|source| StartError::Thread { source })?;
+        tokio::spawn(sweep(door.clone(), stopping.clone()));
+        let server = tokio::spawn(serve::serve(listener, tls, door.clone(), stopping));
+        notify.ready(&format!("serving at https://{public}"));
+        Ok(Self { public, admin, stop, gone, door, reloader, server })
+    }
+
+    /// Where tenants come in.
+    pub fn address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the operator asks it.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What reloads it, for whoever hears a signal.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Resolves to the name of a part without which the proxy is of no use, when that has ended by itself.
+    pub async fn failed(&mut self) -> &'static str {
+        let _ = (&mut self.server).await;
+        "the server"
+    }
+
+    /// Takes no connection any more, answers what is being asked, and ends.
+    pub async fn stop(self) {
+        self.reloader.notify.stopping();
+        let _ = self.stop.send(true);
+        self.door.discovery.end_waiting();
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the server did not end cleanly; this is a defect of the proxy");
+        }
+        let _ = self.gone.send(true);
+    }
+}
+
+fn door(
+    config: watch::Receiver<Arc<Config>>,
+    catalogue: Arc<Catalogue>,
+    upstream_files: Option<&UpstreamTls>,
+    public: SocketAddr,
+) -> Door {
+    let (bounds, suffix) = {
+        let config = config.borrow();
+        (config.bounds, config.suffix.clone())
+    };
+    let descriptors = raise_descriptors();
+    let most = usize::try_from(descriptors / PART).unwrap_or(usize::MAX).min(bounds.connections as usize);
+    let node_tls = upstream_files
+        .cloned()
+        .map(|files| -> NodeTls { Arc::new(move |node| Ok(Arc::new(upstream_tls(&files, node)))) });
+    Door {
+        catalogue,
+        config,
+        accounts: Arc::new(Accounts::new(bounds.scrapes_in_flight)),
+        flights: Flights::default(),
+        upstream: Upstream::new(node_tls, bounds.scrapes_per_node),
+        discovery: discovery::Settings::new(public.to_string(), Some(suffix), DATACENTER.to_owned()),
+        about: Arc::default(),
+        log: AccessLog::default(),
+        paces: Paces::default(),
+        connections: Arc::new(Connections::with_addresses(most, bounds.connections_per_address as usize)),
+        spare: Spare::take(descriptors),
+    }
+}
+
+/// Ends what breaks its pace, and forgets what is old.
+async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
+    let mut beat = tokio::time::interval(SWEEP_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in 1_u32.. {
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            _ = beat.tick() => {}
+        }
+        let now = Instant::now();
+        door.paces.sweep(now).into_iter().for_each(|broken| door.about.broke(broken));
+        door.flights.sweep();
+        if !door.spare.is_whole() && door.spare.take_back() {
+            tracing::info!("there are descriptors again");
+        }
+        if round % SELDOM == 0 {
+            door.accounts.sweep(now);
+            door.upstream.sweep(&door.catalogue);
+        }
+    }
+}
