@@ -52,6 +52,7 @@ struct Raw {
     tls: Option<RawTls>,
     tier: RawTier,
     store: RawStore,
+    data_dir: Option<PathBuf>,
     limits: bounds::RawQuota,
     bounds: bounds::RawBounds,
     access_log: RawLog,
@@ -125,6 +126,20 @@ pub struct Etcd {
     pub tls: Option<TierSettings>,
 }
 
+#[cfg(feature = "etcd")]
+impl Etcd {
+    pub(crate) fn settings(&self) -> sonde_inventory::etcd::EtcdSettings {
+        let tls = self.tls.as_ref();
+        sonde_inventory::etcd::EtcdSettings {
+            endpoints: self.endpoints.clone(),
+            prefix: self.prefix.clone(),
+            ca: tls.map(|tls| tls.ca.clone()),
+            identity: tls.map(|tls| (tls.own.certificate.clone(), tls.own.key.clone())),
+            user: None,
+        }
+    }
+}
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -140,6 +155,8 @@ pub struct Config {
     /// Without it only agents on loopback can be asked, and none reports.
     pub tier: Option<TierSettings>,
     pub store: StoreConfig,
+    /// Where the operator's socket is, and the inventory unless another place is named.
+    pub data_dir: PathBuf,
     /// What an account may use, of which nothing else is said.
     pub limits: Quota,
     pub bounds: Bounds,
@@ -181,7 +198,7 @@ impl Config {
             ("listen", (self.public, self.tier_listen, self.admin) != (other.public, other.tier_listen, other.admin)),
             ("suffix", self.suffix != other.suffix),
             ("tier", self.tier != other.tier),
-            ("store", self.store != other.store),
+            ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
             ("bounds", self.bounds != other.bounds),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -215,7 +232,8 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     if tier_listen.is_some() && tier.is_none() {
         faults.push("listen.tier needs [tier] certificate, key and ca".into());
     }
-    let store = store(raw.store, folder, faults);
+    let data_dir = folder.join(raw.data_dir.unwrap_or_default());
+    let store = store(raw.store, folder, &data_dir, faults);
     let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
     if lines > MOST_LINES {
         faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
@@ -231,6 +249,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         tls: tls?,
         tier,
         store: store?,
+        data_dir,
         limits,
         bounds,
         log_lines_per_second: lines,
@@ -310,10 +329,10 @@ fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Opt
     }
 }
 
-fn store(raw: RawStore, folder: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
+fn store(raw: RawStore, folder: &Path, data_dir: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
     match (raw.path, raw.etcd) {
         (Some(path), None) => Some(StoreConfig::Embedded(folder.join(path))),
-        (None, None) => Some(StoreConfig::Embedded(folder.join("inventory.redb"))),
+        (None, None) => Some(StoreConfig::Embedded(data_dir.join("inventory.redb"))),
         (None, Some(raw)) => {
             if raw.endpoints.is_empty() {
                 faults.push("store.etcd.endpoints is empty: URLs of etcd's members are listed there".into());

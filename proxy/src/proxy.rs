@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sonde_inventory::Catalogue;
+use sonde_inventory::{Catalogue, Embedded, Store, StoreError};
 use sonde_listen::{Connections, Notify, Spare, raise_descriptors};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,13 +15,16 @@ use tokio::time::MissedTickBehavior;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Desk};
-use crate::config::{Config, ConfigError};
+use crate::accounts;
+use crate::accounts::socket::{Socket, SocketError};
+use crate::config::{Config, ConfigError, StoreConfig};
 use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
 use crate::reload::Reloader;
+use crate::reports::{self, Reports};
 use crate::serve::{self, Door, Paces, stopped};
-use crate::tls::{PublicTls, TlsError, UpstreamTls, upstream_tls};
+use crate::tls::{PublicTls, TierTls, TlsError, UpstreamTls, upstream_tls};
 use crate::upstream::{NodeTls, Upstream};
 
 /// What time alone changes is looked at this often.
@@ -42,6 +45,12 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("{address} cannot be listened on; is another proxy running?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("the inventory cannot be used")]
+    Store(#[from] StoreError),
+    #[error("the inventory is in etcd, and this program was built without it: build with the feature `etcd`")]
+    NoEtcd,
+    #[error("the operator's socket cannot be made")]
+    Socket(#[from] SocketError),
     #[error("the thread for the admin routes cannot be started")]
     Thread { source: io::Error },
 }
@@ -50,20 +59,30 @@ pub enum StartError {
 pub struct Proxy {
     public: SocketAddr,
     admin: SocketAddr,
+    tier: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     door: Arc<Door>,
     reloader: Reloader,
+    store: Store,
+    accounts: accounts::Accounts,
     server: JoinHandle<()>,
+    /// The rest of what has to have ended before the store is closed.
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Starts everything, with a catalogue that somebody keeps current; returns when it listens.
+    /// Starts everything; returns when it listens. With etcd that may be before there is an inventory.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(path: PathBuf, catalogue: Arc<Catalogue>) -> Result<Self, StartError> {
+    pub async fn start(path: PathBuf) -> Result<Self, StartError> {
         let config = Config::load(&path)?;
+        let store = open(&config.store)?;
+        let catalogue = Arc::<Catalogue>::default();
+        store.follow(catalogue.clone()).await?;
+        let accounts = accounts::Accounts::new(store.clone(), catalogue.clone());
+        let socket = Socket::bind(&config.data_dir).await?;
         let tls = PublicTls::start(&config.tls)?;
         let upstream_files = config.tier.as_ref().map(UpstreamTls::start).transpose()?;
         let listen = |address| move |source| StartError::Listen { address, source };
@@ -73,10 +92,13 @@ impl Proxy {
         desk_listener.set_nonblocking(true).map_err(listen(config.admin))?;
         let admin = desk_listener.local_addr().map_err(listen(config.admin))?;
 
+        let tier = tier_listener(&config).await?;
+        let tier_address = tier.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+
         let (stop, stopping) = watch::channel(false);
         let (gone, going) = watch::channel(false);
         let (published, config_now) = watch::channel(Arc::new(config));
-        let door = Arc::new(door(config_now, catalogue, upstream_files.as_ref(), public));
+        let door = Arc::new(door(config_now, catalogue.clone(), upstream_files.as_ref(), public));
         let reloader = Reloader {
             path,
             published: Arc::new(published),
@@ -91,10 +113,19 @@ impl Proxy {
             Desk { door: door.clone(), reloader: reloader.clone(), stop: stopping.clone(), pulse: Arc::default() };
         admin::start(desk_listener, desk, tokio::runtime::Handle::current(), notify.clone(), going)
             .map_err(|source| StartError::Thread { source })?;
-        tokio::spawn(sweep(door.clone(), stopping.clone()));
+        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
+        let mut others = vec![
+            tokio::spawn(sweep(door.clone(), stopping.clone())),
+            tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
+        ];
+        if let Some((listener, tls)) = tier {
+            others.push(tokio::spawn(serve::serve_tier(listener, tls, reports.clone(), stopping.clone())));
+        }
+        let keeping = stopping.clone();
+        others.push(tokio::spawn(async move { reports.keep(keeping).await }));
         let server = tokio::spawn(serve::serve(listener, tls, door.clone(), stopping));
         notify.ready(&format!("serving at https://{public}"));
-        Ok(Self { public, admin, stop, gone, door, reloader, server })
+        Ok(Self { public, admin, tier: tier_address, stop, gone, door, reloader, store, accounts, server, others })
     }
 
     /// Where tenants come in.
@@ -102,9 +133,19 @@ impl Proxy {
         self.public
     }
 
+    /// Where agents report, if they do.
+    pub fn tier_address(&self) -> Option<SocketAddr> {
+        self.tier
+    }
+
     /// Where the operator asks it.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Changes of accounts, for whoever is in this process.
+    pub fn accounts(&self) -> accounts::Accounts {
+        self.accounts.clone()
     }
 
     /// What reloads it, for whoever hears a signal.
@@ -126,8 +167,30 @@ impl Proxy {
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server did not end cleanly; this is a defect of the proxy");
         }
+        for other in self.others {
+            let _ = other.await;
+        }
+        self.store.close().await;
         let _ = self.gone.send(true);
     }
+}
+
+fn open(config: &StoreConfig) -> Result<Store, StartError> {
+    match config {
+        StoreConfig::Embedded(path) => Ok(Store::Embedded(Embedded::open(path)?)),
+        #[cfg(feature = "etcd")]
+        StoreConfig::Etcd(etcd) => Ok(Store::Etcd(sonde_inventory::etcd::Etcd::new(etcd.settings())?)),
+        #[cfg(not(feature = "etcd"))]
+        StoreConfig::Etcd(_) => Err(StartError::NoEtcd),
+    }
+}
+
+/// Where agents report, if they do.
+async fn tier_listener(config: &Config) -> Result<Option<(TcpListener, TierTls)>, StartError> {
+    let (Some(address), Some(tier)) = (config.tier_listen, &config.tier) else { return Ok(None) };
+    let tls = TierTls::start(tier)?;
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    Ok(Some((listener, tls)))
 }
 
 fn door(

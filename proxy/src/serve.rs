@@ -10,6 +10,7 @@ mod pace;
 mod routes;
 mod scrape;
 mod synthesis;
+mod tier;
 
 use std::convert::Infallible;
 use std::io;
@@ -41,6 +42,7 @@ use crate::upstream::Upstream;
 pub(crate) use answer::{Answer, sentence, typed};
 pub(crate) use pace::{Broken, Paces};
 pub(crate) use synthesis::{STATES, exposition};
+pub(crate) use tier::serve as serve_tier;
 
 use pace::{Pace, Paced};
 

@@ -22,6 +22,7 @@ impl Config {
             ("listen", listen.into()),
             ("tls", self.tls_table().into()),
             ("store", self.store_table().into()),
+            ("data_dir", text(self.data_dir.display())),
             ("limits", self.limits_table().into()),
             ("bounds", self.bounds_table().into()),
             ("access_log", table([("lines_per_second", number(self.log_lines_per_second))]).into()),

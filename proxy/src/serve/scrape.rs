@@ -124,6 +124,10 @@ impl<'a> Scrape<'a> {
     }
 
     async fn ask(&mut self, lead: Option<Lead>) -> (Answer, Outcome) {
+        if self.instance().is_some_and(Instance::is_claimed_twice) {
+            let outcome = Outcome::ClaimedTwice;
+            return (self.outcome(StatusCode::SERVICE_UNAVAILABLE, outcome), outcome);
+        }
         let Some(node) = self.node.clone() else { return self.unanswered(Fault::Unreachable) };
         let left = self.question.deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         if let Ok(value) = HeaderValue::from_str(&format!("{left:.3}")) {
