@@ -14,6 +14,7 @@ pub mod config;
 pub mod discovery;
 mod flight;
 pub mod identity;
+pub mod issue;
 mod limits;
 mod proxy;
 mod reload;

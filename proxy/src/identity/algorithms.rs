@@ -105,7 +105,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// From a `SubjectPublicKeyInfo`.
-    fn from_spki(spki: &[u8]) -> Option<Self> {
+    pub fn from_spki(spki: &[u8]) -> Option<Self> {
         let mut fields = der::only(spki, SEQUENCE)?.contents;
         let algorithm = der::take(&mut fields, SEQUENCE)?.contents;
         let bits = der::whole_bits(der::only(fields, BIT_STRING)?)?;

@@ -8,6 +8,7 @@
 pub const SEQUENCE: u8 = 0x30;
 pub const BIT_STRING: u8 = 0x03;
 pub const INTEGER: u8 = 0x02;
+pub const OCTET_STRING: u8 = 0x04;
 
 /// A certificate of two length bytes at most is 64 KiB: longer ones are refused elsewhere, long before.
 const MOST_LENGTH_BYTES: usize = 2;

@@ -11,7 +11,7 @@ mod algorithms;
 mod authority;
 mod bearer;
 mod certificate;
-mod der;
+pub(crate) mod der;
 mod reason;
 mod role;
 mod ssh_key;
@@ -36,7 +36,8 @@ pub use role::{NODE_URI, PROXY_URI, TierRole, tier_role};
 pub use ssh_key::{Fingerprint, SshKeyError, SshPublicKey};
 
 pub(crate) use algorithms::{PublicKey, SUPPORTED};
-pub(crate) use certificate::ClientCertificate;
+pub(crate) use certificate::{ClientCertificate, hexadecimal};
+pub(crate) use ssh_key::{take_number, take_string};
 pub(crate) use styles::Checked;
 
 /// What the URI of a certificate begins with that is good only while it is bound to an account: no authority's word makes up for that.

@@ -227,7 +227,7 @@ fn key_of(kind: Kind, wire: &[u8]) -> Result<Option<PublicKey>, SshKeyError> {
 }
 
 /// A string of RFC 4251 §5.
-fn take_string<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_string<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = input.split_at_checked(4)?;
     let length = u32::from_be_bytes(length.try_into().ok()?);
     let (string, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
@@ -236,7 +236,7 @@ fn take_string<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// A positive `mpint` of RFC 4251 §5, which is the contents of DER's INTEGER to the byte: shortest form, and a zero before a high first bit.
-fn take_number<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_number<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let number = take_string(input)?;
     match number {
         [first, ..] if *first & 0x80 != 0 => None,

@@ -26,6 +26,8 @@ pub use tier::{TierSettings, TierTls};
 pub use upstream::{UpstreamTls, upstream_tls};
 
 pub(crate) use peer::Presented;
+#[cfg(test)]
+pub(crate) use public::AuthorityCell;
 
 use crate::identity::AuthorityError;
 
@@ -68,12 +70,12 @@ pub enum TlsError {
     },
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     all.map_err(|source| TlsError::Certificate { path: path.to_owned(), source })
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Key { path: path.to_owned(), source })
 }
 

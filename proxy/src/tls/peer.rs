@@ -42,7 +42,7 @@ impl Presented {
     }
 
     /// What the tier's verifier let in.
-    pub(super) fn tier(chain: Option<&[CertificateDer<'_>]>) -> Self {
+    pub(crate) fn tier(chain: Option<&[CertificateDer<'_>]>) -> Self {
         match Self::tenant(chain) {
             Self::Tenant(certificate) => Self::Tier(certificate),
             other => other,
