@@ -104,11 +104,6 @@ impl Accounts {
         used
     }
 
-    /// One account's, if it has asked for something.
-    pub fn get(&self, name: &AccountName) -> Option<Arc<Use>> {
-        self.lock().get(name).cloned()
-    }
-
     /// How many are known, and scrapes in flight of all.
     pub fn counts(&self) -> (usize, u32) {
         (self.lock().len(), self.scrapes.load(Ordering::Relaxed))

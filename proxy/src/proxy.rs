@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::access_log::AccessLog;
-use crate::admin::{self, Desk};
 use crate::accounts;
 use crate::accounts::socket::{Socket, SocketError};
+use crate::admin::{self, Desk};
 use crate::config::{Config, ConfigError, StoreConfig};
 use crate::discovery;
 use crate::flight::Flights;
@@ -146,6 +146,11 @@ impl Proxy {
     /// Changes of accounts, for whoever is in this process.
     pub fn accounts(&self) -> accounts::Accounts {
         self.accounts.clone()
+    }
+
+    /// The inventory, for whoever is in this process.
+    pub fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// What reloads it, for whoever hears a signal.

@@ -42,7 +42,6 @@ const PASSED: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_ENCODING, VARY, CACHE_CON
 /// What is scraped, and how.
 pub(super) struct Scrape<'a> {
     pub door: &'a Door,
-    pub caller: &'a Caller,
     pub used: &'a Arc<Use>,
     pub headers: &'a HeaderMap,
     pub target: Visible,
@@ -88,7 +87,7 @@ impl<'a> Scrape<'a> {
         let headers_up = upstream_headers(headers, caller, &target, is_cmon);
         let account = caller.account.name.clone();
         let question = Question { path, headers: headers_up, account, deadline };
-        Self { door, caller, used, headers, target, question, key, is_cmon, node }
+        Self { door, used, headers, target, question, key, is_cmon, node }
     }
 
     /// Answers it; the account's request has been counted.

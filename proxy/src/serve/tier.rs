@@ -34,12 +34,7 @@ const STREAMS: u32 = 4;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Serves until `stop` becomes true. What is being reported then is reported again elsewhere.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: TierTls,
-    reports: Arc<Reports>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(listener: TcpListener, tls: TierTls, reports: Arc<Reports>, mut stop: watch::Receiver<bool>) {
     let connections = Arc::new(Connections::of(CONNECTIONS));
     loop {
         let accepted = tokio::select! {

@@ -48,7 +48,8 @@ pub fn name(name: &str) -> AccountName {
 
 /// An instance as its node reported it.
 pub fn instance(number: u128, owner: &str, more: serde_json::Value) -> Instance {
-    let mut json = json!({ "id": id(number), "node": NODE, "owner": owner, "name": format!("i{number}"), "state": "running" });
+    let mut json =
+        json!({ "id": id(number), "node": NODE, "owner": owner, "name": format!("i{number}"), "state": "running" });
     json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(json).unwrap()
 }
@@ -74,7 +75,8 @@ impl House {
         let names = [SUFFIX.to_owned(), format!("*.{SUFFIX}"), "127.0.0.1".into()];
         let own = server.issue_server(&names, TTL).unwrap().write(&tls, "server").unwrap();
         let proxy = tier.issue_tier(TierRole::Proxy, &["127.0.0.1".into()], TTL).unwrap().write(&tls, "proxy").unwrap();
-        let node = tier.issue_tier(TierRole::Node(NODE), &["127.0.0.1".into()], TTL).unwrap().write(&tls, "node").unwrap();
+        let node =
+            tier.issue_tier(TierRole::Node(NODE), &["127.0.0.1".into()], TTL).unwrap().write(&tls, "node").unwrap();
         let agent = Agent::start(&node, &tier_files.certificate).await;
         let path = folder.path().join("proxy.toml");
         let config = format!(
@@ -109,7 +111,7 @@ impl House {
         self.account(account).await;
         let terms = Terms { ttl: TTL, ..Terms::default() };
         let (issued, record) = self.accounts_ca.issue_account(&name(account), &terms).unwrap();
-        self.proxy.accounts().add_certificate(&name(account), record).await.unwrap();
+        self.proxy.accounts().add_certificate(&name(account), &record).await.unwrap();
         let file = format!("{account}-{}", &issued.sha256()[..12]);
         let files = issued.write(&self.folder.path().join("tls"), &file).unwrap();
         Credential { token: None, certificate: Some(files) }

@@ -2,8 +2,8 @@
 
 mod agent;
 mod client;
-mod house;
 mod hostile;
+mod house;
 mod names;
 mod outcomes;
 mod tenancy;

@@ -12,7 +12,14 @@ async fn forged_names_open_nothing() {
     let (own, other) = (format!("{}.{SUFFIX}", id(1)), format!("{}.{SUFFIX}", id(2)));
     let upper = own.to_uppercase();
     let with_port = format!("{own}:9163");
-    let named = |server_name, host, authority| Ask { server_name, host, authority, path: "/metrics", headers: &[], method: None };
+    let named = |server_name, host, authority| Ask {
+        server_name,
+        host,
+        authority,
+        path: "/metrics",
+        headers: &[],
+        method: None,
+    };
     let (one, some) = (own.as_str(), Some(own.as_str()));
     let cases = [
         (named(some, some, None), 200),

@@ -63,13 +63,7 @@ async fn kinds(house: &House) -> Vec<Kind> {
         kind("token to push", house.token("acme", &push, None).await, [403; 7], 403, 403),
         kind("rival's", house.certificate("rival").await, [404, 404, 200, 404, 404, 404, 404], 404, 200),
         kind("operator's", house.token("operator", &[], None).await, [404, 404, 404, 404, 404, 200, 404], 200, 200),
-        kind(
-            "operator's of a group",
-            house.token("operator", &[], Some(&["web"])).await,
-            [404; 7],
-            404,
-            200,
-        ),
+        kind("operator's of a group", house.token("operator", &[], Some(&["web"])).await, [404; 7], 404, 200),
     ]
 }
 
@@ -129,9 +123,11 @@ async fn lists_have_nothing_of_anybody_else() {
         let of_acme = get(&house, &acme, path).await;
         let of_rival = get(&house, &rival, path).await;
         let of_operator = get(&house, &operator, path).await;
-        for (heard, not) in
-            [(&of_acme, [FOREIGN, OPERATORS, FORGOTTEN]), (&of_rival, [OWN, OF_GROUP, GONE]), (&of_operator, [OWN, FOREIGN, GONE])]
-        {
+        for (heard, not) in [
+            (&of_acme, [FOREIGN, OPERATORS, FORGOTTEN]),
+            (&of_rival, [OWN, OF_GROUP, GONE]),
+            (&of_operator, [OWN, FOREIGN, GONE]),
+        ] {
             for number in not {
                 assert!(!heard.text().contains(&id(number).to_string()), "{path} has {number}: {}", heard.text());
             }
