@@ -14,6 +14,7 @@ mod key;
 mod logging;
 mod node;
 mod operator;
+mod proxy;
 mod sensor_build;
 #[cfg(feature = "compiler")]
 mod sensor_inspect;
@@ -21,6 +22,7 @@ mod sensor_new;
 mod sensor_release;
 #[cfg(feature = "compiler")]
 mod sensor_test;
+mod signals;
 mod table;
 mod token;
 mod up;
@@ -50,6 +52,8 @@ enum Command {
     Up(up::Up),
     /// Run the node's daemon
     Agent(agent::AgentArgs),
+    /// Run the tenants' door
+    Proxy(proxy::ProxyArgs),
     /// A sensor author's day: new, build, inspect, test; and release, an operator's
     #[command(subcommand)]
     Sensor(Sensor),
@@ -116,6 +120,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Up(up) => up.run(),
         Command::Agent(agent) => agent.run(),
+        Command::Proxy(proxy) => proxy.run(),
         Command::Sensor(Sensor::New(new)) => new.run(),
         Command::Sensor(Sensor::Build(build)) => build.run(),
         #[cfg(feature = "compiler")]

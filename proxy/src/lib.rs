@@ -11,6 +11,7 @@ pub mod accounts;
 mod admin;
 pub mod caller;
 pub mod config;
+pub mod development;
 pub mod discovery;
 mod flight;
 pub mod identity;
