@@ -121,7 +121,6 @@ pub struct BesideProxy {
 pub struct Agent {
     address: SocketAddr,
     scheme: &'static str,
-    catalogue: Arc<Catalogue>,
     broker: Arc<Client>,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
@@ -257,7 +256,7 @@ impl Agent {
         let server = tokio::spawn(serve::serve(listener, tls, room, descriptors, asked, stopping));
         tokio::spawn(first_look(refresh, is_ready));
         tokio::spawn(tell_ready(notify, ready.clone(), format!("serving at {scheme}://{address}")));
-        Ok(Self { address, scheme, catalogue, broker, stop, ready, reloader, keeper, server })
+        Ok(Self { address, scheme, broker, stop, ready, reloader, keeper, server })
     }
 
     /// What reloads it, for whoever hears a signal.

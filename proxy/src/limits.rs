@@ -45,8 +45,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Bytes, Self::Scrapes, Self::Overload];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
