@@ -20,6 +20,7 @@ mod owners;
 mod parts;
 mod placing;
 mod pulses;
+mod pushed;
 mod readiness;
 mod reading_threads;
 mod reload;

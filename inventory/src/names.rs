@@ -1,7 +1,7 @@
 //! Names of accounts, checked once, where they come in.
 //!
 //! The same bytes are a path's segment, a label's value, and, made lower case and with `-` for the rest, a part of a name in DNS; so
-//! nothing else than letters, digits and `._-` is taken, and 63 bytes at most (RFC 1035 §2.3.4). The agent's rule for owners is the same.
+//! nothing else than letters, digits and `._-` is taken, no `.` first, and 63 bytes at most (RFC 1035 §2.3.4). The agent's rule for owners is the same.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl AccountName {
 
     pub fn new(name: &str) -> Result<Self, NameError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if (1..=LONGEST).contains(&name.len()) && name.bytes().all(is_plain) {
+        if (1..=LONGEST).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain) {
             Ok(Self(name.into()))
         } else {
             // An error is shown to a person: not more of the name than helps.
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_mean_something_else_is_refused() {
-        for name in ["", "a/b", "a b", "a\nb", "é", "..\0", &"x".repeat(64)] {
+        for name in ["", "a/b", "a b", "a\nb", "é", "..", ".a", "..\0", &"x".repeat(64)] {
             assert!(AccountName::new(name).is_err(), "{name:?}");
         }
         for name in ["a", "Joyent_1", "team.a-b", &"x".repeat(63)] {
