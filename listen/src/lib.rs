@@ -3,9 +3,11 @@
 //! It knows nothing of HTTP or of what is served. Counting is the caller's: what happened is returned.
 
 pub mod connections;
+mod descriptors;
 pub mod notify;
 pub mod spare;
 
 pub use connections::{Connections, Place};
+pub use descriptors::raise_descriptors;
 pub use notify::Notify;
 pub use spare::{Spare, is_want_of_descriptors, is_want_of_the_node};

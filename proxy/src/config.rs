@@ -2,7 +2,7 @@
 //!
 //! One TOML file. [`Config::parse`] rejects unknown keys and reports every fault at once, so that a broken edit of a running proxy changes
 //! nothing and says all that is wrong. Paths are relative to the file's folder. Secrets are named by path, never held here. What can change while it
-//! runs is [`Config::limits`], [`Config::hosts`] and the rate of the access log; the rest takes effect at the next start, and a reload says so.
+//! runs is [`Config::limits`], [`Config::hosts`], [`Config::tls`] and the rate of the access log; the rest takes effect at the next start, and a reload says so.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 mod bounds;
 mod print;
+
+use crate::identity::AuthorityFiles;
+use crate::tls::{CertificateFiles, HandshakeLimits, PublicSettings, TierSettings};
 
 pub use bounds::{Bounds, Quota};
 
@@ -49,6 +52,7 @@ struct Raw {
     tls: Option<RawTls>,
     tier: RawTier,
     store: RawStore,
+    data_dir: Option<PathBuf>,
     limits: bounds::RawQuota,
     bounds: bounds::RawBounds,
     access_log: RawLog,
@@ -67,6 +71,12 @@ struct RawListen {
 struct RawTls {
     certificate: PathBuf,
     key: PathBuf,
+    /// Further certificates, for further names.
+    #[serde(default)]
+    more: Vec<CertificateFiles>,
+    client_ca: Option<AuthorityFiles>,
+    #[serde(default)]
+    handshakes: HandshakeLimits,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,20 +110,6 @@ struct RawLog {
     lines_per_second: Option<u32>,
 }
 
-/// A certificate and its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
-/// What proves to agents that this is a proxy, and what proves to it that they are agents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tier {
-    pub files: Files,
-    pub ca: PathBuf,
-}
-
 /// Where the inventory is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
@@ -127,7 +123,21 @@ pub enum StoreConfig {
 pub struct Etcd {
     pub endpoints: Vec<String>,
     pub prefix: String,
-    pub tls: Option<Tier>,
+    pub tls: Option<TierSettings>,
+}
+
+#[cfg(feature = "etcd")]
+impl Etcd {
+    pub(crate) fn settings(&self) -> sonde_inventory::etcd::EtcdSettings {
+        let tls = self.tls.as_ref();
+        sonde_inventory::etcd::EtcdSettings {
+            endpoints: self.endpoints.clone(),
+            prefix: self.prefix.clone(),
+            ca: tls.map(|tls| tls.ca.clone()),
+            identity: tls.map(|tls| (tls.own.certificate.clone(), tls.own.key.clone())),
+            user: None,
+        }
+    }
 }
 
 /// The checked configuration.
@@ -141,10 +151,12 @@ pub struct Config {
     pub suffix: String,
     /// Other names of the proxy itself.
     pub hosts: Vec<String>,
-    pub tls: Files,
+    pub tls: PublicSettings,
     /// Without it only agents on loopback can be asked, and none reports.
-    pub tier: Option<Tier>,
+    pub tier: Option<TierSettings>,
     pub store: StoreConfig,
+    /// Where the operator's socket is, and the inventory unless another place is named.
+    pub data_dir: PathBuf,
     /// What an account may use, of which nothing else is said.
     pub limits: Quota,
     pub bounds: Bounds,
@@ -185,9 +197,8 @@ impl Config {
         let differs = [
             ("listen", (self.public, self.tier_listen, self.admin) != (other.public, other.tier_listen, other.admin)),
             ("suffix", self.suffix != other.suffix),
-            ("tls", self.tls != other.tls),
             ("tier", self.tier != other.tier),
-            ("store", self.store != other.store),
+            ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
             ("bounds", self.bounds != other.bounds),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -213,7 +224,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         faults.push(format!("hosts: at most {MOST_HOSTS}"));
     }
     let hosts = raw.hosts.iter().filter_map(|name| host("hosts", name, faults)).collect();
-    let tls = raw.tls.map(|tls| files("tls", folder, tls.certificate, tls.key, faults));
+    let tls = raw.tls.map(|tls| public_tls(folder, tls, faults));
     if tls.is_none() {
         faults.push("[tls] is missing: certificate and key of the proxy, PEM files".into());
     }
@@ -221,7 +232,8 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     if tier_listen.is_some() && tier.is_none() {
         faults.push("listen.tier needs [tier] certificate, key and ca".into());
     }
-    let store = store(raw.store, folder, faults);
+    let data_dir = folder.join(raw.data_dir.unwrap_or_default());
+    let store = store(raw.store, folder, &data_dir, faults);
     let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
     if lines > MOST_LINES {
         faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
@@ -237,6 +249,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         tls: tls?,
         tier,
         store: store?,
+        data_dir,
         limits,
         bounds,
         log_lines_per_second: lines,
@@ -267,12 +280,30 @@ fn host(key: &str, text: &str, faults: &mut Vec<String>) -> Option<String> {
     None
 }
 
-fn files(key: &str, folder: &Path, certificate: PathBuf, private: PathBuf, faults: &mut Vec<String>) -> Files {
-    let files = Files { certificate: folder.join(certificate), key: folder.join(private) };
+fn files(key: &str, folder: &Path, given: &CertificateFiles, faults: &mut Vec<String>) -> CertificateFiles {
+    let files = CertificateFiles { certificate: folder.join(&given.certificate), key: folder.join(&given.key) };
     for path in [&files.certificate, &files.key] {
         readable(key, path, faults);
     }
     files
+}
+
+fn public_tls(folder: &Path, raw: RawTls, faults: &mut Vec<String>) -> PublicSettings {
+    let first = CertificateFiles { certificate: raw.certificate, key: raw.key };
+    let certificates = [&first].into_iter().chain(&raw.more).map(|given| files("tls", folder, given, faults)).collect();
+    let client_ca = raw.client_ca.map(|given| AuthorityFiles {
+        file: folder.join(&given.file),
+        revoked: given.revoked.as_ref().map(|path| folder.join(path)),
+        ..given
+    });
+    for path in client_ca.iter().flat_map(|ca| [&ca.file].into_iter().chain(&ca.revoked)) {
+        readable("tls.client_ca", path, faults);
+    }
+    let handshakes = raw.handshakes;
+    if handshakes.per_second == 0 || handshakes.burst == 0 || handshakes.in_flight == 0 {
+        faults.push("tls.handshakes: per_second, burst and in_flight are at least 1".into());
+    }
+    PublicSettings { certificates, client_ca, handshakes }
 }
 
 fn readable(key: &str, path: &Path, faults: &mut Vec<String>) {
@@ -282,13 +313,14 @@ fn readable(key: &str, path: &Path, faults: &mut Vec<String>) {
 }
 
 /// All three, or none.
-fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Option<Tier> {
+fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Option<TierSettings> {
     match (raw.certificate, raw.key, raw.ca) {
         (None, None, None) => None,
         (Some(certificate), Some(private), Some(ca)) => {
             let ca = folder.join(ca);
             readable(key, &ca, faults);
-            Some(Tier { files: files(key, folder, certificate, private, faults), ca })
+            let own = files(key, folder, &CertificateFiles { certificate, key: private }, faults);
+            Some(TierSettings { own, ca })
         }
         _ => {
             faults.push(format!("{key} has certificate, key and ca, or none of them"));
@@ -297,10 +329,10 @@ fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Opt
     }
 }
 
-fn store(raw: RawStore, folder: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
+fn store(raw: RawStore, folder: &Path, data_dir: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
     match (raw.path, raw.etcd) {
         (Some(path), None) => Some(StoreConfig::Embedded(folder.join(path))),
-        (None, None) => Some(StoreConfig::Embedded(folder.join("inventory.redb"))),
+        (None, None) => Some(StoreConfig::Embedded(data_dir.join("inventory.redb"))),
         (None, Some(raw)) => {
             if raw.endpoints.is_empty() {
                 faults.push("store.etcd.endpoints is empty: URLs of etcd's members are listed there".into());

@@ -20,7 +20,7 @@ mod bytes;
 mod usage;
 
 use bytes::Bucket;
-pub use usage::{Outcome, Totals};
+pub use usage::{Counter, Outcome, Totals};
 
 /// An account of which nothing was heard for so long is forgotten here; its totals begin anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -45,8 +45,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Bytes, Self::Scrapes, Self::Overload];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -102,11 +100,6 @@ impl Accounts {
         };
         used.requota(quota);
         used
-    }
-
-    /// One account's, if it has asked for something.
-    pub fn get(&self, name: &AccountName) -> Option<Arc<Use>> {
-        self.lock().get(name).cloned()
     }
 
     /// How many are known, and scrapes in flight of all.

@@ -22,8 +22,7 @@ mod slots;
 mod target;
 
 use link::Link;
-pub use reply::ReplyBody;
-pub use target::TargetError;
+pub use reply::{Cut, ReplyBody};
 
 /// Makes the TLS that proves who we are to a node, and takes nobody for it but the node itself.
 pub type NodeTls = Arc<dyn Fn(Uuid) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync>;

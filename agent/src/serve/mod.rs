@@ -33,6 +33,7 @@ use sonde_listen::{Connections, is_want_of_descriptors, is_want_of_the_node};
 use crate::keeper::stopped;
 
 pub use routes::Room;
+pub(crate) use tls::is_proxy;
 pub use tls::{TlsError, TlsFiles};
 
 /// From the end of a request to the end of the next head: longer than a Prometheus lets a connection idle.

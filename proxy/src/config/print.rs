@@ -6,7 +6,8 @@ use std::fmt::Display;
 
 use toml::{Table, Value};
 
-use super::{Config, StoreConfig, Tier};
+use super::{Config, StoreConfig};
+use crate::tls::{CertificateFiles, TierSettings};
 
 impl Config {
     /// What is in force, defaults filled in, as the file would say it.
@@ -15,13 +16,13 @@ impl Config {
         if let Some(tier) = self.tier_listen {
             listen.insert("tier".into(), text(tier));
         }
-        let tls = [("certificate", text(self.tls.certificate.display())), ("key", text(self.tls.key.display()))];
         let mut root = table([
             ("suffix", text(&self.suffix)),
             ("hosts", Value::Array(self.hosts.iter().map(text).collect())),
             ("listen", listen.into()),
-            ("tls", table(tls).into()),
+            ("tls", self.tls_table().into()),
             ("store", self.store_table().into()),
+            ("data_dir", text(self.data_dir.display())),
             ("limits", self.limits_table().into()),
             ("bounds", self.bounds_table().into()),
             ("access_log", table([("lines_per_second", number(self.log_lines_per_second))]).into()),
@@ -30,6 +31,24 @@ impl Config {
             root.insert("tier".into(), tier_table(tier).into());
         }
         root.to_string()
+    }
+
+    fn tls_table(&self) -> Table {
+        let mut all = self.tls.certificates.iter().map(files_table);
+        let mut tls = all.next().unwrap_or_default();
+        tls.insert("more".into(), Value::Array(all.map(Value::Table).collect()));
+        let handshakes = &self.tls.handshakes;
+        let limits = [
+            ("per_second", number(handshakes.per_second)),
+            ("burst", number(handshakes.burst)),
+            ("in_flight", number(i64::try_from(handshakes.in_flight).unwrap_or(i64::MAX))),
+        ];
+        tls.insert("handshakes".into(), table(limits).into());
+        // It is read by the same derivation that writes it, and has nothing that TOML has not.
+        if let Some(Ok(ca)) = self.tls.client_ca.as_ref().map(Value::try_from) {
+            tls.insert("client_ca".into(), ca);
+        }
+        tls
     }
 
     fn limits_table(&self) -> Table {
@@ -63,12 +82,14 @@ impl Config {
     }
 }
 
-fn tier_table(tier: &Tier) -> Table {
-    table([
-        ("certificate", text(tier.files.certificate.display())),
-        ("key", text(tier.files.key.display())),
-        ("ca", text(tier.ca.display())),
-    ])
+fn tier_table(tier: &TierSettings) -> Table {
+    let mut table = files_table(&tier.own);
+    table.insert("ca".into(), text(tier.ca.display()));
+    table
+}
+
+fn files_table(files: &CertificateFiles) -> Table {
+    table([("certificate", text(files.certificate.display())), ("key", text(files.key.display()))])
 }
 
 fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {

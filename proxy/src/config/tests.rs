@@ -34,12 +34,15 @@ fn what_is_printed_is_what_was_meant() {
     let tier = "tier = { certificate = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }\n";
     let more = "hosts = [\"cmon.example\"]\nlisten = { public = \"127.0.0.1:1\", tier = \"[::1]:2\", admin = \"127.0.0.1:3\" }\n\
         limits = { requests_per_second = 7, bytes_per_second = 9 }\nbounds = { scrapes_per_node = 3 }\naccess_log = { lines_per_second = 0 }\n";
+    let tls =
+        "key = \"key.pem\", handshakes = { burst = 5 }, client_ca = { file = \"ca.pem\", account = \"subject-cn\" } }";
+    let least = LEAST.replace("key = \"key.pem\" }", tls);
     let stores = [
         "store = { path = \"x\" }",
         "store = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], prefix = \"/a/\" } }",
     ];
     for store in stores {
-        let config = parse(folder.path(), &format!("{LEAST}{tier}{more}{store}")).unwrap();
+        let config = parse(folder.path(), &format!("{least}{tier}{more}{store}")).unwrap();
         assert_eq!(parse(folder.path(), &config.to_toml()).unwrap(), config);
     }
 }

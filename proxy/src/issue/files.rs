@@ -57,6 +57,11 @@ impl Issued {
     }
 }
 
+/// A secret of another kind, for this user alone, in place of what was there.
+pub fn write_secret(path: &Path, contents: &[u8]) -> Result<(), IssueError> {
+    write_whole(path, contents, KEY_MODE)
+}
+
 impl IssuingAuthority {
     /// The authority of this kind that a folder has; a new one, where it has none.
     pub fn open_or_create(folder: &Path, kind: AuthorityKind) -> Result<(Self, CertificateFiles), IssueError> {

@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 use crate::identity::{BOUND_URI, TierRole, hexadecimal};
 use crate::tls::{CertificateFiles, TlsError};
 
-pub use files::pem;
+pub use files::{pem, write_secret};
 pub use ssh_private::{SshPrivateKey, SshPrivateKeyError};
 pub use triton::issue_triton;
 

@@ -40,12 +40,14 @@ pub enum Outcome {
     AgentRefused,
     /// The account has used what it may: 429.
     OverQuota,
+    /// Several nodes say that it is theirs, and none is believed: 503.
+    ClaimedTwice,
     /// Too many scrapes of all, and the account has most of them: 503.
     Overload,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::Ended,
         Self::NodeUnreachable,
@@ -53,6 +55,7 @@ impl Outcome {
         Self::NodeBusy,
         Self::AgentRefused,
         Self::OverQuota,
+        Self::ClaimedTwice,
         Self::Overload,
     ];
 
@@ -65,6 +68,7 @@ impl Outcome {
             Self::NodeBusy => "node_busy",
             Self::AgentRefused => "agent_refused",
             Self::OverQuota => "over_quota",
+            Self::ClaimedTwice => "claimed_twice",
             Self::Overload => "overload",
         }
     }

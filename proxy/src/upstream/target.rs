@@ -11,7 +11,7 @@ const CMON_PORT: u16 = 9163;
 
 /// Why a node's URL is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
+pub(super) enum TargetError {
     #[error("{url:?} is not the URL of an agent")]
     NotAUrl { url: String },
     #[error("{host} is not a loopback address: it is asked in TLS only")]

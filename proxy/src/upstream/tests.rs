@@ -52,7 +52,7 @@ async fn agent(listener: TcpListener, answer: &'static str) -> Agent {
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
-async fn text(reply: Reply) -> Result<String, reply::Cut> {
+async fn text(reply: Reply) -> Result<String, Cut> {
     Ok(String::from_utf8(reply.body.collect().await?.to_bytes().to_vec()).unwrap())
 }
 
@@ -123,7 +123,7 @@ async fn a_body_that_does_not_come_is_broken_off_at_the_deadline() {
     let agent = agent(TcpListener::bind("127.0.0.1:0").await.unwrap(), half).await;
     let (upstream, node) = (Upstream::new(None, 2), node(agent.address));
     let reply = upstream.ask(&node, &question(Duration::from_millis(300))).await.unwrap();
-    assert!(matches!(text(reply).await, Err(reply::Cut::Late)));
+    assert!(matches!(text(reply).await, Err(Cut::Late)));
     assert_eq!(upstream.facts().in_flight, 0);
 }
 
