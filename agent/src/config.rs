@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sonde_collect::{GroupSource, Match, NodeId, ProcessGroup, Rules};
+use sonde_collect::{GroupSource, Match, Names, NodeId, ProcessGroup, Rules};
 use sonde_host::{Policy, Share};
 
 mod policy;
@@ -93,6 +93,7 @@ struct RawNode {
 #[serde(deny_unknown_fields, default)]
 struct RawReading {
     floor: Option<String>,
+    names: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,6 +147,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub node_id: Option<String>,
     pub floor: Duration,
+    /// Whose names the native series carry.
+    pub names: Names,
     pub policy: Policy,
     pub sandbox: Sandbox,
     /// What an account may use of the node, where nothing else is said of it.
@@ -217,6 +220,10 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
     if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
         faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
     }
+    let names = raw.reading.names.as_deref().map_or(Ok(Names::default()), Names::of).unwrap_or_else(|error| {
+        faults.push(format!("reading.names {error}"));
+        Names::default()
+    });
     if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
         faults.push(format!("node.id: {error}"));
     }
@@ -227,6 +234,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         tls,
         node_id: raw.node.id,
         floor,
+        names,
         policy: policy::read(raw.policy, faults),
         sandbox: sandbox::read(raw.sandbox, folder, faults),
         accounts: sandbox::accounts(raw.accounts, &share, faults),

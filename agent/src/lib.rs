@@ -26,6 +26,8 @@ mod reading_threads;
 mod reload;
 mod scrape_config;
 mod sensor_files;
+#[cfg(test)]
+mod series_page;
 mod serve;
 mod state_files;
 

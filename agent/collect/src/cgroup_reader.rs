@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::found::Found;
-use crate::leader::Leader;
 use crate::limits::{self, Caps};
 use crate::mounts::{Controller, Mode, Roots};
 use crate::plan::{Item, PLAN, take};
@@ -18,7 +17,8 @@ use crate::reading::{Descriptors, Gone, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{netdev, process, starvation, transport, walk};
+use crate::{dataset, process, starvation, walk};
+use led::{Led, NET_FILES};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
 const DESCRIPTORS_LISTED_MAX: u64 = 65_536;
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
+
+mod led;
 
 #[derive(Debug)]
 pub(crate) struct CgroupReader {
@@ -55,35 +57,6 @@ pub(crate) struct CgroupReader {
     /// Whether a file that was there has gone since: its controller was disabled, and may be enabled again.
     lost_a_file: bool,
 }
-
-/// The leader and what is kept open of it.
-#[derive(Debug)]
-struct Led {
-    leader: Leader,
-    stat: Option<Kept>,
-    /// None in the host's network namespace.
-    network: Vec<(NetFile, Kept)>,
-    /// Some of these could not be opened, for want of descriptors.
-    lacks_a_file: bool,
-}
-
-/// A file of a network namespace.
-#[derive(Clone, Copy, Debug)]
-enum NetFile {
-    Dev,
-    Snmp,
-    Netstat,
-    Sockstat,
-    Sockstat6,
-}
-
-const NET_FILES: [(NetFile, &str); 5] = [
-    (NetFile::Dev, "net/dev"),
-    (NetFile::Snmp, "net/snmp"),
-    (NetFile::Netstat, "net/netstat"),
-    (NetFile::Sockstat, "net/sockstat"),
-    (NetFile::Sockstat6, "net/sockstat6"),
-];
 
 impl CgroupReader {
     pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget) -> Self {
@@ -201,6 +174,7 @@ impl CgroupReader {
         // Asked for before the processes were counted; as often as not the answer is there by now.
         if reading.leader.is_some() {
             reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+            reading.zfs = dataset::of_root(&self.roots, reading, &mut self.buffer);
         }
         self.identity().map(|_| ())
     }
@@ -217,7 +191,8 @@ impl CgroupReader {
 
     fn read_plan(&mut self, reading: &mut Reading) {
         let mut inactive_file = None;
-        for (item, name, file) in &self.files {
+        let mut began = Instant::now();
+        for (at, (item, name, file)) in self.files.iter().enumerate() {
             match file.read(&mut self.buffer) {
                 Ok(text) => {
                     if let Some(inactive) = take(*item, text, reading) {
@@ -229,6 +204,14 @@ impl CgroupReader {
                 }
                 Err(Fault::Gone) => self.lost_a_file = true,
                 Err(Fault::Unsupported) => {}
+            }
+            // The clock is asked where one part ends and the next begins, and not for each file.
+            let next = self.files.get(at + 1).map(|(item, ..)| item.part());
+            if next != Some(item.part()) {
+                if let Some(took_ns) = item.part().of(&mut reading.took) {
+                    *took_ns += nanoseconds_since(began);
+                }
+                began = Instant::now();
             }
         }
         reading.memory.set_working_set(inactive_file);
@@ -354,40 +337,6 @@ impl CgroupReader {
     }
 }
 
-impl Led {
-    fn state(&self, buffer: &mut Buffer) -> Option<LeaderState> {
-        let text = self.stat.as_ref()?.read(buffer).ok()?;
-        let stat = process::parse_stat(text)?;
-        (stat.start_ticks == self.leader.start_ticks).then_some(LeaderState { pid: stat.pid, state: stat.state })
-    }
-
-    fn read_network(&self, buffer: &mut Buffer, reading: &mut Reading) {
-        for (file, kept) in &self.network {
-            let text = match kept.read(buffer) {
-                Ok(text) => text,
-                Err(Fault::Problem(reason)) => {
-                    let file = NET_FILES[*file as usize].1;
-                    reading.problems.push(ReadProblem { file, reason });
-                    continue;
-                }
-                Err(Fault::Gone | Fault::Unsupported) => continue,
-            };
-            if let NetFile::Dev = file {
-                let (interfaces, left_out) = netdev::parse(text);
-                (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
-                reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
-                continue;
-            }
-            let it = reading.transport.get_or_insert_default();
-            match file {
-                NetFile::Dev => {}
-                NetFile::Snmp | NetFile::Netstat => transport::parse(text, it),
-                NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
-            }
-        }
-    }
-}
-
 /// Open descriptors of these processes; none where there are too many to count. `limits` are their soft limits as last read; a pid that is not in it is looked up.
 pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
     let mut all = Descriptors::default();
@@ -418,6 +367,11 @@ pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Op
         }
     }
     counted.then_some(all)
+}
+
+/// How long since then.
+fn nanoseconds_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unix_seconds(time: SystemTime) -> Option<f64> {

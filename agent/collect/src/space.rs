@@ -11,7 +11,8 @@
 //! Which file system an instance's root is may be of a tenant's making. It is opened as a mere handle (`O_PATH`), its
 //! mount is found by number in the process's own mount table, and only kinds that the kernel serves out of itself
 //! ([`KINDS`]) are asked at all: never FUSE, NFS or another that somebody else answers for. An overlay can still hide
-//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is handed on.
+//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is
+//! handed on; ZFS writes that of its own mounts itself.
 
 mod mount_table;
 
@@ -58,6 +59,8 @@ pub struct FileSystem {
     pub device: String,
     /// Its size.
     pub size_bytes: u64,
+    /// What it is counted in; of ZFS the `recordsize`.
+    pub block_bytes: u64,
     /// What is not in use.
     pub free_bytes: u64,
     /// Of that, what is not kept for root.
@@ -68,6 +71,8 @@ pub struct FileSystem {
     pub inodes_free: Option<u64>,
     /// Whether it is mounted so that nothing can be written.
     pub read_only: bool,
+    /// Of ZFS which data set it is, by the name that ZFS itself gives as the mount's source.
+    pub dataset: Option<String>,
 }
 
 /// The last answer, and how old it is.
@@ -293,10 +298,11 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
         name if name.starts_with("/dev/") => name,
         _ => kind.to_owned(),
     };
-    said(&handle, kind, device)
+    let dataset = if kind == "zfs" { mount.dataset() } else { None };
+    said(&handle, kind, device, dataset)
 }
 
-fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSystem> {
+fn said(handle: &OwnedFd, kind: &'static str, device: String, dataset: Option<String>) -> Option<FileSystem> {
     let said = rustix::fs::fstatvfs(handle.as_fd()).ok()?;
     let size = |blocks: u64| blocks.checked_mul(said.f_frsize);
     let counted = said.f_files > 0;
@@ -304,11 +310,13 @@ fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSyst
         kind,
         device,
         size_bytes: size(said.f_blocks)?,
+        block_bytes: said.f_frsize,
         free_bytes: size(said.f_bfree)?,
         available_bytes: size(said.f_bavail)?,
         inodes: counted.then_some(said.f_files),
         inodes_free: counted.then_some(said.f_ffree),
         read_only: said.f_flag.contains(StatVfsMountFlags::RDONLY),
+        dataset,
     })
 }
 

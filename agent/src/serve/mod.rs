@@ -35,7 +35,11 @@ use spare::{is_want_of_descriptors, is_want_of_the_node};
 
 use crate::keeper::stopped;
 
+#[cfg(test)]
+pub(crate) use exposition::about_sensors;
 pub use routes::Room;
+#[cfg(test)]
+pub(crate) use sandbox::families as sandbox_families;
 pub use spare::Spare;
 pub use tls::{TlsError, TlsFiles};
 

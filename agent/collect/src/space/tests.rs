@@ -151,8 +151,18 @@ fn file_system(size_bytes: u64) -> FileSystem {
     let (inodes, inodes_free) = (None, None);
     let (free_bytes, available_bytes) = (0, 0);
     let device = "overlay".to_owned();
-    let read_only = false;
-    FileSystem { kind: "overlay", device, size_bytes, free_bytes, available_bytes, inodes, inodes_free, read_only }
+    FileSystem {
+        kind: "overlay",
+        device,
+        size_bytes,
+        block_bytes: 4096,
+        free_bytes,
+        available_bytes,
+        inodes,
+        inodes_free,
+        read_only: false,
+        dataset: None,
+    }
 }
 
 /// One owner's file systems do not answer; another's do.
