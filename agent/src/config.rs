@@ -14,17 +14,14 @@ use sonde_host::{Policy, Share};
 
 mod policy;
 mod print;
+mod reading;
 mod rules;
 mod sandbox;
 
+pub(crate) use reading::HIGHEST_FLOOR;
 pub use rules::OwnerRule;
 pub use sandbox::Sandbox;
 
-/// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
-const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
-const LOWEST_FLOOR: Duration = Duration::from_millis(50);
-/// No floor is higher, the operator's or an overloaded node's.
-pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
@@ -49,7 +46,7 @@ pub enum ConfigError {
 struct Raw {
     listen: RawListen,
     node: RawNode,
-    reading: RawReading,
+    reading: reading::RawReading,
     policy: toml::Table,
     sandbox: sandbox::RawSandbox,
     share: sandbox::RawShare,
@@ -87,13 +84,6 @@ struct RawTls {
 #[serde(deny_unknown_fields, default)]
 struct RawNode {
     id: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawReading {
-    floor: Option<String>,
-    names: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,14 +206,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             "listen.address {listen} is not a loopback address: it needs [listen.tls] certificate, key and client_ca, or 127.0.0.1"
         ));
     }
-    let floor = duration("reading.floor", raw.reading.floor.as_deref(), faults).unwrap_or(DEFAULT_FLOOR);
-    if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
-        faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
-    }
-    let names = raw.reading.names.as_deref().map_or(Ok(Names::default()), Names::of).unwrap_or_else(|error| {
-        faults.push(format!("reading.names {error}"));
-        Names::default()
-    });
+    let (floor, names) = reading::read(&raw.reading, faults);
     if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
         faults.push(format!("node.id: {error}"));
     }

@@ -35,7 +35,7 @@ static CPU_USAGE: Described =
     counter("container_cpu_usage_seconds_total", "seconds", "Cumulative cpu time consumed in seconds.")
         .by(&["cpu"])
         .of("v1: `cpuacct.usage`; else `cpu.stat` `usage_usec`; a process group: `/proc/PID/stat`")
-        .unless("of a slice or plain cgroup without a CPU account");
+        .unless("no account of CPU");
 
 static MEMORY_FAILURES: Described =
     counter("container_memory_failures_total", "", "Cumulative count of memory allocation failures.")

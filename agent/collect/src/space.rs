@@ -15,6 +15,7 @@
 //! handed on; ZFS writes that of its own mounts itself.
 
 mod mount_table;
+mod of_node;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,7 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mount_table::{is_left_out, mount_number, mounts_of};
+use mount_table::{mount_number, mounts_of};
+pub use of_node::NodeSpace;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
 use crate::leader::{self, Leader};
@@ -351,55 +353,6 @@ impl Watch {
     /// The last answer.
     pub(crate) fn last(&self, now: Instant) -> Option<Space> {
         self.slot.last(now)
-    }
-}
-
-/// File systems of the node that are asked at most.
-const MOUNTS: usize = 256;
-
-/// Keeps asking for the file systems of the node.
-#[derive(Debug)]
-pub struct NodeSpace {
-    pool: SpacePool,
-    mounts: Mutex<Vec<(u64, PathBuf, Arc<Slot>)>>,
-}
-
-impl NodeSpace {
-    /// That asks on `pool`.
-    pub fn new(pool: SpacePool) -> Self {
-        Self { pool, mounts: Mutex::default() }
-    }
-
-    /// Asks for all that are mounted, and gives the last answers: mount points as the first process sees them.
-    pub(crate) fn look(&self, roots: &Arc<Roots>, now: Instant, buffer: &mut Buffer) -> Vec<(String, Space)> {
-        // Of its own the agent may see less, if its unit says so; where it may not look at the first process, it must do.
-        let first = [roots.proc.join("1"), roots.proc.join("self")];
-        let Some(first) = first.into_iter().find(|process| std::fs::read_link(process.join("root")).is_ok()) else {
-            return Vec::new();
-        };
-        let Ok(table) = buffer.read_path(&first.join("mountinfo")) else {
-            return Vec::new();
-        };
-        let mut known = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *known);
-        for mount in mounts_of(table).filter(|mount| mount.kind.is_some()) {
-            let point = crate::mounts::unescaped(mount.point);
-            if known.len() >= MOUNTS || is_left_out(&point) {
-                continue;
-            }
-            let same = |(number, at, _): &&(u64, PathBuf, _)| *number == mount.number && *at == point;
-            let slot = old.iter().find(same).map(|(.., slot)| slot.clone()).unwrap_or_default();
-            known.push((mount.number, point, slot));
-        }
-        let mut all = Vec::new();
-        for (number, point, slot) in known.iter() {
-            let whose = Whose::Mount { first: first.clone(), number: *number, point: point.clone() };
-            self.pool.ask(slot, roots, now, whose);
-            if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
-                all.push((point.to_owned(), space));
-            }
-        }
-        all
     }
 }
 

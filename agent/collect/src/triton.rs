@@ -9,6 +9,7 @@
 //! collectors are the parts of one reading: *cached* is a reading that began before it was asked for, and then it took no time.
 
 mod arcstats;
+mod caps;
 mod instance;
 mod node;
 mod ntp;
@@ -123,10 +124,20 @@ fn of_instance() -> Vec<&'static Described> {
     TIME.all().into_iter().chain([&TIME_OF_DAY]).chain(instance::families()).collect()
 }
 
-const INSTANCE_TEXT: &str = "cmon-agent's metrics of a zone, with `names = [\"triton\"]`. They have no labels but those of \
-    the table. A family without a source is never there. `kstat` means the field of illumos' that cmon-agent read.";
+const INSTANCE_TEXT: &str = "\
+cmon-agent's metrics of a zone, with `names = [\"triton\"]`. Those whose source is *none* are never there. What was \
+    wrong with all of its metrics, and is not here:
 
-const NODE_TEXT: &str = "cmon-agent's metrics of a compute node, with `names = [\"triton\"]`.";
+* A collector of ours that has nothing costs the others nothing: cmon-agent answered 404 for the whole zone, and after \
+    five failures in a row, of whichever zones, left the collector out for all until it was restarted.
+* Values are of one reading at the scrape, at most `reading.floor` old, and whole: its were up to 300 s old by \
+    collector, failures were remembered as long, and of 64 bits it gave 53.
+* HELP and label values are escaped; a name has one HELP and one TYPE.
+* Of the kernel alone: it ran `zfs`, `zpool` and `ntpq`, and aborted at a line it did not know. What only these \
+    programs tell is absent.
+* `plugin_*` and what a core zone's own exporters told (`triton_core_*`) are sensors' matter.";
+
+const NODE_TEXT: &str = "cmon-agent's metrics of a compute node, likewise.";
 
 /// The families, as `docs/series.md` lists them.
 pub fn sections() -> Vec<Section> {

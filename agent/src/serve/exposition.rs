@@ -276,6 +276,25 @@ fn write_about_sensors(writer: &mut Writer<'_>, said: &[Said]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sonde_expo::Kind;
+
+    #[test]
+    fn a_native_name_is_no_sensors_while_it_is_wanted() {
+        let family = |name: &str, kind| Family {
+            name: name.into(),
+            kind,
+            help: "".into(),
+            unit: "".into(),
+            label_names: Vec::new(),
+            samples: Vec::new(),
+        };
+        let triton = Names { cadvisor: false, triton: true };
+        let limit = family("mem_limit", Kind::Gauge);
+        assert!(is_native(&limit, triton) && !is_native(&limit, Names::default()));
+        // A summary's count is a name that it takes as well.
+        assert!(is_native(&family("tcp_active_open", Kind::Summary), triton));
+        assert!(!is_native(&family("redis_up", Kind::Gauge), triton));
+    }
 
     #[test]
     fn a_flood_leaves_the_small_ones_theirs() {

@@ -10,7 +10,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
     Row {
         about: counter("container_cpu_user_seconds_total", "seconds", "Cumulative user cpu time consumed in seconds.")
             .of("`cpu.stat` `user_usec`; v1 alone: `cpuacct.usage_user`; a process group: `/proc/PID/stat`")
-            .unless("never, where CPU is counted at all"),
+            .unless("no account of CPU"),
         value: |r| ns(r.cpu?.user_ns),
     },
     Row {
@@ -20,7 +20,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
             "Cumulative system cpu time consumed in seconds.",
         )
         .of("`cpu.stat` `system_usec`; v1 alone: `cpuacct.usage_sys`; a process group: `/proc/PID/stat`")
-        .unless("never, where CPU is counted at all"),
+        .unless("no account of CPU"),
         value: |r| ns(r.cpu?.system_ns),
     },
     Row {

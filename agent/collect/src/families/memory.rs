@@ -170,7 +170,7 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
             "Pages that the instance's own tasks looked at for reclaim, and waited meanwhile.",
         )
         .of("`memory.stat` `pgscan_direct`")
-        .unless("cgroup v1; v2 before Linux 6.1"),
+        .unless("cgroup v1; v2 of older kernels"),
         value: |r| int(r.memory.pages_scanned_direct),
     },
     Row {
