@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -121,8 +122,10 @@ pub struct Tls {
 pub struct SensorRule {
     /// Its name on an instance; the file's stem unless given.
     pub name: String,
-    /// In the sensors' folder.
+    /// In the sensors' folder, or in that of the account which pushed it.
     pub file: String,
+    /// None is the operator.
+    pub pushed_by: Option<Arc<str>>,
     pub matching: Match,
     pub config: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, PathBuf>,
@@ -293,7 +296,9 @@ fn process_groups(raw: Vec<RawGroup>, folder: &Path, faults: &mut Vec<String>) -
 }
 
 pub(crate) fn is_plain_name(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    // Names are also files': none is hidden, and none leads elsewhere.
+    (1..=63).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
 fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Option<SensorRule> {
@@ -327,7 +332,7 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
             "sensor {name:?}: neither a label nor an image can decide who gets secrets, since a tenant may have chosen it"
         ));
     }
-    Some(SensorRule { name, file, matching, config, secrets })
+    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets })
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Instance {
         self.found.name.name.as_deref().unwrap_or(&self.found.name.runtime_id)
     }
 
-    /// The sensors of the instance, in the order of their names.
+    /// The sensors of the instance: the operator's, then its account's, each by name.
     pub fn placed(&self) -> Arc<Vec<Placed>> {
         self.placed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -23,7 +23,6 @@ use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
-use crate::state_files::StateFiles;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
@@ -104,9 +103,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(parts: Parts, with: With) -> Self {
-        let state = StateFiles::new(&parts.config.state_dir);
         Self {
-            placing: Placing::new(with, state),
+            placing: Placing::new(with, &parts.config),
             budget: FdBudget::of_process(KEPT_FILES),
             space: SpacePool::default(),
             next_target: 0,
@@ -255,7 +253,7 @@ impl Keeper {
         if old.sandbox != config.sandbox {
             tracing::warn!("sandbox takes effect at the next start");
         }
-        self.placing.state = StateFiles::new(&config.state_dir);
+        self.placing.keep_in(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
         let sought = discovery_config(&self.parts.node, &config);

@@ -141,8 +141,8 @@ impl Broker {
             }
             ToBroker::Ping { number } => self.outbox.push(&FromBroker::Told { number }, None),
             ToBroker::Close { number } => self.doors(|keeper| keeper.close(number)),
-            ToBroker::StartRunner { request, class, places, memory_bytes } => {
-                self.start(request, Role::Runner { class, places, memory_bytes });
+            ToBroker::StartRunner { request, class, places, memory_bytes, gives_way } => {
+                self.start(request, Role::Runner { class, places, memory_bytes, gives_way });
             }
             ToBroker::StartCompiler { request } => self.start(request, Role::Compiler),
             ToBroker::Kill { number } => drop(self.kills.remove(&number)),

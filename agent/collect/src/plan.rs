@@ -30,7 +30,6 @@ pub(crate) enum Item {
     PidsCurrent,
     PidsEvents,
     PidsPeak,
-    Threads,
     BlkioBytes,
     BlkioOperations,
     IoStat,
@@ -74,7 +73,7 @@ impl Item {
             Self::MemoryOomControl | Self::MemoryKernel | Self::MemoryStatV2 | Self::MemoryEvents => Part::Memory,
             Self::MemorySwapV2 | Self::MemorySwapEvents | Self::MemoryPressure => Part::Memory,
             Self::BlkioBytes | Self::BlkioOperations | Self::IoStat | Self::IoPressure => Part::Devices,
-            Self::PidsCurrent | Self::PidsEvents | Self::PidsPeak | Self::Threads => Part::Other,
+            Self::PidsCurrent | Self::PidsEvents | Self::PidsPeak => Part::Other,
             Self::FreezerV1 | Self::CgroupEvents => Part::Other,
         }
     }
@@ -84,7 +83,7 @@ impl Item {
 pub(crate) type Place = Option<Controller>;
 
 /// In the order of reading: usage before what is subtracted from it, v1 before v2.
-pub(crate) const PLAN: [(Item, Place, &str); 34] = [
+pub(crate) const PLAN: [(Item, Place, &str); 32] = [
     (Item::CpuacctUsage, Some(Controller::Cpuacct), "cpuacct.usage"),
     (Item::CpuStatV2, None, "cpu.stat"),
     (Item::CpuacctUser, Some(Controller::Cpuacct), "cpuacct.usage_user"),
@@ -109,8 +108,6 @@ pub(crate) const PLAN: [(Item, Place, &str); 34] = [
     (Item::PidsEvents, Some(Controller::Pids), "pids.events"),
     (Item::PidsEvents, None, "pids.events"),
     (Item::PidsPeak, None, "pids.peak"),
-    (Item::Threads, Some(Controller::Pids), "tasks"),
-    (Item::Threads, None, "cgroup.threads"),
     (Item::BlkioBytes, Some(Controller::Blkio), "blkio.throttle.io_service_bytes_recursive"),
     (Item::BlkioOperations, Some(Controller::Blkio), "blkio.throttle.io_serviced_recursive"),
     (Item::IoStat, None, "io.stat"),
@@ -120,6 +117,16 @@ pub(crate) const PLAN: [(Item, Place, &str); 34] = [
     (Item::MemoryPressure, None, "memory.pressure"),
     (Item::IoPressure, None, "io.pressure"),
 ];
+
+/// Which file, once it is there, leaves another of the plan with nothing to tell. The cgroup2 tree splits CPU time in one file, where v1
+/// needs two; and v1's freezer has the word where it is mounted.
+pub(crate) fn is_told_by(item: Item) -> Option<Item> {
+    match item {
+        Item::CpuacctUser | Item::CpuacctSystem => Some(Item::CpuStatV2),
+        Item::CgroupEvents => Some(Item::FreezerV1),
+        _ => None,
+    }
+}
 
 /// Parses one file into the reading; gives back the inactive page cache where the file tells it.
 pub(crate) fn take(item: Item, text: &[u8], reading: &mut Reading) -> Option<u64> {
@@ -158,14 +165,13 @@ pub(crate) fn take(item: Item, text: &[u8], reading: &mut Reading) -> Option<u64
         Item::PidsCurrent => reading.pids.tasks = bytes::single(text),
         Item::PidsEvents => reading.pids.limit_hits = cgroup_v2::max_events(text),
         Item::PidsPeak => reading.pids.peak = bytes::single(text),
-        Item::Threads => reading.pids.live_threads = Some(bytes::lines(text).count() as u64),
         Item::BlkioBytes => cgroup_v1::blkio(text, BlkioUnit::Bytes, reading.io.get_or_insert_default()),
         Item::BlkioOperations => {
             cgroup_v1::blkio(text, BlkioUnit::Operations, reading.io.get_or_insert_default());
         }
         Item::IoStat => cgroup_v2::io_stat(text, reading.io.get_or_insert_default()),
         Item::FreezerV1 => reading.freezer = cgroup_v1::freezer(text),
-        Item::CgroupEvents => reading.freezer = reading.freezer.or(cgroup_v2::freezer(text)),
+        Item::CgroupEvents => reading.freezer = cgroup_v2::freezer(text),
         Item::CpuPressure => reading.pressure.cpu = pressure::parse(text),
         Item::MemoryPressure => reading.pressure.memory = pressure::parse(text),
         Item::IoPressure => reading.pressure.io = pressure::parse(text),

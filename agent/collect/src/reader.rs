@@ -5,6 +5,7 @@
 //! its numbers to this one. Whoever drops the reader closes its network files, which would otherwise
 //! keep a dead container's network namespace alive.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,8 +16,21 @@ use crate::found::{Found, Kind};
 use crate::group_reader::GroupReader;
 use crate::mounts::Roots;
 use crate::reading::{Gone, Reading};
+use crate::source::Buffer;
 pub use crate::source::FdBudget;
 use crate::space::{SpacePool, Watch};
+use crate::transport::Headers;
+
+/// What a reading works with and nobody keeps. A thread's own and not a reader's: readers are thousands, and two threads read.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) buffer: Buffer,
+    pub(crate) headers: Headers,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Reads one instance.
 #[derive(Debug)]
@@ -35,7 +49,11 @@ impl InstanceReader {
     /// Opens what is read each time, as far as the budget goes.
     pub fn new(found: Arc<Found>, roots: Arc<Roots>, budget: &FdBudget) -> Self {
         let source = match found.kind {
-            Kind::Cgroup => Source::Cgroup(Box::new(CgroupReader::new(found.clone(), roots, budget.clone()))),
+            Kind::Cgroup => {
+                let (found, budget) = (found.clone(), budget.clone());
+                let opened = |scratch: &mut Scratch| CgroupReader::new(found, roots, budget, &mut scratch.buffer);
+                Source::Cgroup(Box::new(SCRATCH.with_borrow_mut(opened)))
+            }
             Kind::Processes { pid, start_ticks, .. } => Source::Processes(GroupReader::new(roots, pid, start_ticks)),
         };
         Self { found, source }
@@ -62,7 +80,7 @@ impl InstanceReader {
         reading.taken_at = began;
         reading.taken_at_unix = SystemTime::now();
         match &mut self.source {
-            Source::Cgroup(source) => source.read(&mut reading)?,
+            Source::Cgroup(source) => SCRATCH.with_borrow_mut(|scratch| source.read(&mut reading, scratch))?,
             Source::Processes(source) => source.read(&mut reading)?,
         }
         reading.took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

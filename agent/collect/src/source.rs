@@ -163,6 +163,41 @@ impl Kept {
     }
 }
 
+/// A directory of a cgroup that is looked at at each reading.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    open: Option<(OwnedFd, Permit)>,
+}
+
+impl Directory {
+    /// Takes a handle on it as far as the budget goes, if it is there.
+    pub(crate) fn new(path: PathBuf, budget: &FdBudget) -> Self {
+        let open = budget.take().and_then(|permit| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Some((rustix::fs::open(&path, flags, Mode::empty()).ok()?, permit))
+        });
+        Self { path, open }
+    }
+
+    /// Its inode, and whether there are directories in it, of what stands at the path now.
+    pub(crate) fn look(&self) -> Result<(u64, bool), Fault> {
+        let stat = rustix::fs::stat(&self.path)?;
+        Ok((stat.st_ino, stat.st_nlink != ALONE))
+    }
+
+    /// Whether there are directories in it. Of one that is gone by now it may say anything.
+    pub(crate) fn has_children(&self) -> Result<bool, Fault> {
+        match &self.open {
+            Some((fd, _)) => Ok(rustix::fs::fstat(fd)?.st_nlink != ALONE),
+            None => Ok(self.look()?.1),
+        }
+    }
+}
+
+/// Links of a directory without others in it: its name, and its own `.`.
+const ALONE: u64 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;

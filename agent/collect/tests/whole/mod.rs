@@ -10,7 +10,7 @@ use sonde_collect::reading::{
     MemoryEvents, Objset, Pids, Pressure, Stall, Throttling, Ulimit,
 };
 use sonde_collect::space::{FileSystem, Space};
-use sonde_collect::transport::{self, Transport};
+use sonde_collect::transport::{self, Headers, Transport};
 use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource};
 use sonde_expo::Writer;
 
@@ -127,8 +127,8 @@ pub(crate) fn full() -> Reading {
 
 pub(crate) fn transport() -> Transport {
     let mut it = Transport::default();
-    transport::parse(b"Tcp: RetransSegs CurrEstab\nTcp: 5 2\nUdp: InErrors NoPorts\nUdp: 3 4\n", &mut it);
-    transport::parse(b"TcpExt: ListenOverflows\nTcpExt: 7\n", &mut it);
+    Headers::default().parse(b"Tcp: RetransSegs CurrEstab\nTcp: 5 2\nUdp: InErrors NoPorts\nUdp: 3 4\n", &mut it);
+    Headers::default().parse(b"TcpExt: ListenOverflows\nTcpExt: 7\n", &mut it);
     transport::parse_sockets(b"sockets: used 28\nTCP: inuse 1 tw 3\nUDP: inuse 2\nTCP6: inuse 4\n", &mut it.sockets);
     it
 }
