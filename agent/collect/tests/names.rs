@@ -16,7 +16,7 @@ use sonde_collect::node::{CpuTimes, Disk, MemoryLine, NodeFiles, NodeReading, Sy
 use sonde_collect::node_families::{self, write_node};
 use sonde_collect::space::{FileSystem, Space};
 use sonde_collect::{Names, Reading, Roots, triton};
-use sonde_expo::{Kind, Labels};
+use sonde_expo::{Kind, Labels, ReadFormat, ReadLimits, Writer, negotiate};
 use tree::filled::{made, reader};
 use tree::{Layout, Tree};
 use whole::{full, judgement, space, written, zfs};
@@ -361,4 +361,24 @@ fn promtool_reads_cmon_agents_names() {
         // 3: parsed well, with remarks on style, of which inherited names deserve many.
         assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}\n{text}");
     }
+}
+
+#[test]
+fn each_format_has_the_same_series() {
+    let write = |accept: &str| {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(negotiate(Some(accept)), &mut out);
+        write_reading(&mut writer, &Labels::new(&[]), &full(), Names { cadvisor: true, triton: true });
+        triton::write_instance(&mut writer, &full(), false);
+        writer.finish();
+        out
+    };
+    let read = |accept: &str, format| {
+        let families = sonde_expo::read(&write(accept), format, &ReadLimits::default()).unwrap();
+        families.into_iter().map(|family| family.name.into_string()).collect::<BTreeSet<_>>()
+    };
+    let text = read("text/plain;version=0.0.4", ReadFormat::Text);
+    let openmetrics = read("application/openmetrics-text;version=1.0.0", ReadFormat::OpenMetrics);
+    assert_eq!(text, openmetrics);
+    assert!(text.contains("tcp_current_established_connections_total") && text.contains("mem_limit"), "{text:?}");
 }
