@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 use sonde_collect::described::families_of;
 use sonde_collect::described::{Described, Out, Row, counter, described, gauge};
+use sonde_collect::triton::AgentCounts;
 use sonde_collect::{Names, RefusalReason};
 use sonde_expo::{Kind, Labels, Number, Writer};
 
@@ -39,6 +40,8 @@ pub struct About {
     started: Instant,
     started_wall: SystemTime,
     pub scrapes: Counter,
+    /// Of these, those of a reading that began before they were asked for.
+    pub scrapes_cached: Counter,
     pub scrape_ns: Counter,
     pub scrape_bytes: Counter,
     /// By the place of the status in [`CODES`].
@@ -59,6 +62,7 @@ impl Default for About {
             started: Instant::now(),
             started_wall: SystemTime::now(),
             scrapes: Counter::default(),
+            scrapes_cached: Counter::default(),
             scrape_ns: Counter::default(),
             scrape_bytes: Counter::default(),
             answers: Default::default(),
@@ -94,6 +98,16 @@ impl About {
     pub fn answered(&self, status: u16) {
         let place = CODES.iter().position(|code| *code == status).unwrap_or(CODES.len() - 2);
         self.answers[place].add(1);
+    }
+
+    /// What cmon-agent counted of itself; `kept` readings are remembered now.
+    pub(crate) fn counts(&self, kept: usize) -> AgentCounts {
+        AgentCounts {
+            kept: kept as u64,
+            asked: self.scrapes.get(),
+            of_kept: self.scrapes_cached.get(),
+            answers: CODES.into_iter().zip(self.answers.iter().map(Counter::get)).collect(),
+        }
     }
 
     pub(crate) fn set_refused(&self, counts: [u64; RefusalReason::ALL.len()]) {
@@ -155,6 +169,11 @@ static OF_THE_AGENT: &[Row<About>] = &[
     Row {
         about: counter("sonde_agent_scrapes_total", "", "Expositions served.").of(AGENT),
         value: |a| Some(Number::Unsigned(a.scrapes.get())),
+    },
+    Row {
+        about: counter("sonde_agent_scrapes_cached_total", "", "Of these, those of a reading from before the scrape.")
+            .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.scrapes_cached.get())),
     },
     Row {
         about: counter("sonde_agent_scrape_bytes_total", "", "Bytes of expositions before compression.").of(AGENT),

@@ -25,6 +25,7 @@ use crate::described::{Described, Out, Section, families_of, gauge};
 use crate::names::Names;
 use crate::node::NodeReading;
 use crate::reading::Reading;
+pub use node::AgentCounts;
 
 /// The series about one collector.
 struct Meta {
@@ -106,12 +107,13 @@ pub fn write_instance(writer: &mut Writer<'_>, reading: &Reading, cached: bool) 
     instance::write(out, reading, cached);
 }
 
-/// Writes the node's.
-pub fn write_node(writer: &mut Writer<'_>, reading: &NodeReading, cached: bool) {
+/// Writes the node's, and what the agent counts of itself.
+pub fn write_node(writer: &mut Writer<'_>, reading: &NodeReading, cached: bool, agent: &AgentCounts) {
     let none = Labels::new(&[]);
     let out = &mut Out::new(writer, &none, NAMES);
     write_time(out, reading.taken_at_unix, cached);
     node::write(out, reading, cached);
+    node::write_agent(out, agent);
 }
 
 /// Whether an instance's exposition has, or may come to have, a family of this name while these names are wanted.

@@ -15,6 +15,7 @@ use sonde_collect::node::zfs::{Pool, Value};
 use sonde_collect::node::{CpuTimes, Disk, MemoryLine, NodeFiles, NodeReading, SystemStat};
 use sonde_collect::node_families::{self, write_node};
 use sonde_collect::space::{FileSystem, Space};
+use sonde_collect::triton::AgentCounts;
 use sonde_collect::{Names, Reading, Roots, triton};
 use sonde_expo::{Kind, Labels, ReadFormat, ReadLimits, Writer, negotiate};
 use tree::filled::{made, reader};
@@ -80,6 +81,10 @@ fn node() -> NodeReading {
         ..Clock::default()
     });
     node
+}
+
+fn counts() -> AgentCounts {
+    AgentCounts { kept: 3, asked: 20, of_kept: 4, answers: vec![(200, 19), (404, 1)] }
 }
 
 fn has(text: &str, lines: &[&str]) {
@@ -203,7 +208,7 @@ fn a_cached_reading_took_this_scrape_no_time() {
 #[test]
 fn the_node_by_cmon_agents_names() {
     let mut node = node();
-    let text = written(|writer| triton::write_node(writer, &node, false));
+    let text = written(|writer| triton::write_node(writer, &node, false, &counts()));
     has(
         &text,
         &[
@@ -221,9 +226,14 @@ fn the_node_by_cmon_agents_names() {
             "ntp_pps_jitter_ppm 2",
             "ntp_leap_indicator_status 0",
             "ntp_metrics_available_boolean 1",
+            "cached_items 3",
+            "cache_gets_total 20",
+            "cache_get_hits_total 4",
+            r#"http_requests_completed{status_code="404"} 1"#,
         ],
     );
-    for absent in ["cpu_dtrace_seconds_total", "zpool_size_bytes", "arcstats_misses_total", "ntp_peer_", "cached_items"]
+    for absent in
+        ["cpu_dtrace_seconds_total", "zpool_size_bytes", "arcstats_misses_total", "ntp_peer_", "collector_time"]
     {
         assert!(!text.contains(absent), "{absent}\n{text}");
     }
@@ -231,7 +241,7 @@ fn the_node_by_cmon_agents_names() {
     node.clock = Some(Clock { status: 0x0040, ..Clock::default() });
     node.zfs.as_mut().unwrap().pools =
         vec![Pool { name: "p".into(), state: Some("SUSPENDED".into()), ..Pool::default() }];
-    let text = written(|writer| triton::write_node(writer, &node, false));
+    let text = written(|writer| triton::write_node(writer, &node, false, &counts()));
     has(&text, &["ntp_leap_indicator_status 3", r#"zpool_health_status{pool="p"} -1"#]);
     assert!(!text.contains("ntp_pps_"), "what is said of a pulse that is not there means nothing\n{text}");
 }
@@ -310,7 +320,7 @@ fn what_is_written_is_what_is_described() {
     });
     let of_node = written(|writer| {
         write_node(writer, &base, &node(), both);
-        triton::write_node(writer, &node(), false);
+        triton::write_node(writer, &node(), false, &counts());
     });
     let sections: Vec<Section> =
         families::sections().into_iter().chain(node_families::sections()).chain(triton::sections()).collect();
@@ -345,7 +355,7 @@ fn spelled(kind: Kind) -> String {
 fn promtool_reads_cmon_agents_names() {
     let mut node = node();
     node.zfs.as_mut().unwrap().modules[0].1.push(("l2_read_bytes".into(), Value::Unsigned(3)));
-    for text in [of_instance(&full()), written(|writer| triton::write_node(writer, &node, false))] {
+    for text in [of_instance(&full()), written(|writer| triton::write_node(writer, &node, false, &counts()))] {
         let tool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

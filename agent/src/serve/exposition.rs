@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 #[cfg(test)]
 use sonde_collect::described::families_of;
 use sonde_collect::described::{Described, Out, Row, counter, gauge};
+use sonde_collect::triton::AgentCounts;
 use sonde_collect::{Judgement, Names, families, node_families, triton};
 use sonde_expo::name::sample_names;
 use sonde_expo::{Family, Labels, Number, Writer};
@@ -58,11 +59,16 @@ pub(super) fn write_gone(writer: &mut Writer<'_>, gone: &GoneInstance) {
     families::write_judgement(writer, &gone.base, &gone.judgement);
 }
 
-pub(super) fn write_node(writer: &mut Writer<'_>, taken: &TakenNode, names: Names, asked: Instant) {
+pub(super) fn write_node(
+    writer: &mut Writer<'_>,
+    taken: &TakenNode,
+    (names, asked): (Names, Instant),
+    counts: impl FnOnce() -> AgentCounts,
+) {
     let none = Labels::new(&[]);
     node_families::write_node(writer, &none, &taken.reading, names);
     if names.triton {
-        triton::write_node(writer, &taken.reading, taken.at < asked);
+        triton::write_node(writer, &taken.reading, taken.at < asked, &counts());
     }
     families::write_age(writer, &none, taken.at.elapsed());
 }

@@ -206,6 +206,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
     match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
             room.about.read_problems.add(taken.reading.problems.len() as u64);
+            room.about.scrapes_cached.add(u64::from(taken.reading.taken_at < asked));
             if taken.reading.taken_at.elapsed() > room.threads.floor(floor) + READ_DEADLINE {
                 room.about.readings_late.add(1);
             }
@@ -330,8 +331,11 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
     let Some(taken) = room.node.read(asking.scraper, floor, asking.wait, &room.threads).await else {
         return answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time");
     };
-    let answer =
-        expose(room, asking.headers, StatusCode::OK, |writer| exposition::write_node(writer, &taken, names, began));
+    let answer = expose(room, asking.headers, StatusCode::OK, |writer| {
+        let counts = || room.about.counts(room.catalogue.count().0 + 1);
+        exposition::write_node(writer, &taken, (names, began), counts);
+    });
+    room.about.scrapes_cached.add(u64::from(taken.at < began));
     room.about.scrapes.add(1);
     room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     answer

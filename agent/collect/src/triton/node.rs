@@ -82,27 +82,63 @@ static POOLS: &[Row<Pool>] = &[
     nowhere(gauge("zpool_size_bytes", "bytes", "Size of the pool.").by(&["pool"]), NO_LIST),
 ];
 
-const OURS: &str = "it was of cmon-agent itself; of ours tells `/metrics` of the agent";
+/// What the agent counts of itself, for the names under which cmon-agent did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentCounts {
+    /// Readings that are kept, each of one target: the last.
+    pub kept: u64,
+    /// Expositions asked for.
+    pub asked: u64,
+    /// Of these, those that were of a reading that was kept.
+    pub of_kept: u64,
+    /// Answers by status.
+    pub answers: Vec<(u16, u64)>,
+}
 
-/// What cmon-agent told of itself at the end of the node's.
-static SELF: [Described; 7] = [
-    gauge("cached_items", "", "Texts in its cache.").unless("it was of cmon-agent itself; there is no cache of texts"),
-    counter("cache_get_hits_total", "", "Look-ups that its cache had.")
-        .unless("it was of cmon-agent itself; there is no cache of texts"),
-    counter("cache_gets_total", "", "Look-ups in its cache.")
-        .unless("it was of cmon-agent itself; there is no cache of texts"),
-    gauge("collector_time_seconds", "seconds", "Time of each collector; a histogram without `_bucket`.")
-        .unless("it was of cmon-agent itself; see each collector's `_metrics_timer_seconds`"),
-    gauge("collector_time_total_seconds", "seconds", "Time of all; a histogram without `_bucket`.")
-        .unless("it was of cmon-agent itself; see `sonde_agent_scrape_seconds_total`"),
-    counter("http_requests_completed", "", "Answers; by a label that its clients chose.")
-        .unless("it was of cmon-agent itself; see `sonde_agent_answers_total`"),
-    gauge("http_request_duration_seconds", "seconds", "Time of answers; a histogram without `_bucket`.").unless(OURS),
+const NO_LABELS: &str = "without `datacenter`, `instance`, `server`, `service`, which the scraper knows";
+
+static OF_AGENT: &[Row<AgentCounts>] = &[
+    Row {
+        about: gauge("cached_items", "", "Readings that the agent keeps.").of("the agent").but(NO_LABELS),
+        value: |counts| int(Some(counts.kept)),
+    },
+    Row {
+        about: counter("cache_get_hits_total", "", "Expositions of a reading that was kept.")
+            .of("the agent")
+            .but(NO_LABELS),
+        value: |counts| int(Some(counts.of_kept)),
+    },
+    Row {
+        about: counter("cache_gets_total", "", "Expositions asked for.").of("the agent").but(NO_LABELS),
+        value: |counts| int(Some(counts.asked)),
+    },
+];
+
+static ANSWERS: Described = counter("http_requests_completed", "", "Answers of the agent by status.")
+    .by(&["status_code"])
+    .of("the agent")
+    .but("by status alone: `user_agent` was for its clients to choose, and there without end; and as above");
+
+/// Histograms of cmon-agent's that had no `_bucket` in their names, so that nothing could read them as histograms.
+static SELF: [Described; 3] = [
+    gauge("collector_time_seconds", "seconds", "Time of each collector.")
+        .unless("it was no histogram that could be read: see each collector's `_metrics_timer_seconds`"),
+    gauge("collector_time_total_seconds", "seconds", "Time of all collectors.")
+        .unless("likewise: see `sonde_agent_scrape_seconds_total`"),
+    gauge("http_request_duration_seconds", "seconds", "Time of answers.")
+        .unless("likewise: see `sonde_agent_scrape_seconds_total`"),
 ];
 
 pub(super) fn families() -> impl Iterator<Item = &'static Described> {
     let cpu = CPU_INFO.all().into_iter().chain([&MODEL]).chain(CPU_UTIL.all()).chain(families_of(CPUS));
-    cpu.chain(ZPOOL.all()).chain(families_of(POOLS)).chain(&SELF)
+    cpu.chain(ZPOOL.all()).chain(families_of(POOLS)).chain(families_of(OF_AGENT)).chain([&ANSWERS]).chain(&SELF)
+}
+
+pub(super) fn write_agent(out: &mut Out<'_, '_>, counts: &AgentCounts) {
+    out.rows(OF_AGENT, counts);
+    let codes: Vec<String> = counts.answers.iter().map(|(code, _)| code.to_string()).collect();
+    let values = counts.answers.iter().map(|(_, count)| int(Some(*count)));
+    out.labelled(&ANSWERS, codes.iter().map(String::as_str).zip(values));
 }
 
 pub(super) fn write(out: &mut Out<'_, '_>, reading: &NodeReading, cached: bool) {
