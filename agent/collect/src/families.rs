@@ -98,7 +98,7 @@ pub fn sections() -> Vec<Section> {
     vec![
         Section::new(
             "Of an instance: its state",
-            "In every exposition, also of what is stopped or gone.",
+            "State, lack and reasons are also the body of the answer where it is stopped or gone; the age is told of the node too.",
             vec![&STATE, &SATURATED, &REASON, &AGE],
         ),
         Section::new("Of an instance: CPU and pressure", "", cpu),
