@@ -204,7 +204,8 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     let suffix = match raw.suffix {
         Some(suffix) => host("suffix", &suffix, faults),
         None => {
-            faults.push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
+            faults
+                .push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
             None
         }
     };
@@ -255,7 +256,8 @@ fn address(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<So
 fn host(key: &str, text: &str, faults: &mut Vec<String>) -> Option<String> {
     let name = text.trim_end_matches('.').to_ascii_lowercase();
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     if name.len() <= LONGEST_SUFFIX && name.split('.').all(is_label) && !is_address {

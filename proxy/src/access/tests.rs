@@ -58,7 +58,9 @@ fn names_that_do_not_agree_are_misdirected() {
 fn a_host_that_is_not_one_name_is_a_bad_request() {
     assert_eq!(of("/", &[], None), Err(HostFault::NotOne));
     assert_eq!(of("/", &[SUFFIX, SUFFIX], None), Err(HostFault::NotOne));
-    for host in ["", "a b", "sonde.example/x", "sonde.example@127.0.0.1", "x@sonde.example", "sonde.example:99999x", "."] {
+    for host in
+        ["", "a b", "sonde.example/x", "sonde.example@127.0.0.1", "x@sonde.example", "sonde.example:99999x", "."]
+    {
         assert_eq!(of("/", &[host], None), Err(HostFault::Malformed), "{host:?}");
     }
 }

@@ -149,12 +149,7 @@ pub(super) fn read(raw: &RawBounds, faults: &mut Vec<String>) -> Bounds {
             ours.connections_per_address,
             MOST_CONNECTIONS,
         ),
-        scrapes_in_flight: of(
-            "bounds.scrapes_in_flight",
-            raw.scrapes_in_flight,
-            ours.scrapes_in_flight,
-            MOST_SCRAPES,
-        ),
+        scrapes_in_flight: of("bounds.scrapes_in_flight", raw.scrapes_in_flight, ours.scrapes_in_flight, MOST_SCRAPES),
         scrapes_per_node: of("bounds.scrapes_per_node", raw.scrapes_per_node, ours.scrapes_per_node, MOST_SCRAPES),
     }
 }

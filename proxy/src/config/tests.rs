@@ -34,7 +34,10 @@ fn what_is_printed_is_what_was_meant() {
     let tier = "tier = { certificate = \"cert.pem\", key = \"key.pem\", ca = \"ca.pem\" }\n";
     let more = "hosts = [\"cmon.example\"]\nlisten = { public = \"127.0.0.1:1\", tier = \"[::1]:2\", admin = \"127.0.0.1:3\" }\n\
         limits = { requests_per_second = 7, bytes_per_second = 9 }\nbounds = { scrapes_per_node = 3 }\naccess_log = { lines_per_second = 0 }\n";
-    let stores = ["store = { path = \"x\" }", "store = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], prefix = \"/a/\" } }"];
+    let stores = [
+        "store = { path = \"x\" }",
+        "store = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], prefix = \"/a/\" } }",
+    ];
     for store in stores {
         let config = parse(folder.path(), &format!("{LEAST}{tier}{more}{store}")).unwrap();
         assert_eq!(parse(folder.path(), &config.to_toml()).unwrap(), config);
@@ -81,8 +84,10 @@ fn an_account_has_its_own_figures_and_never_none() {
 fn a_reload_says_what_only_a_start_changes() {
     let folder = folder();
     let one = parse(folder.path(), LEAST).unwrap();
-    let limits = parse(folder.path(), &format!("{LEAST}limits = {{ request_burst = 3 }}\nhosts = [\"x.example\"]")).unwrap();
+    let limits =
+        parse(folder.path(), &format!("{LEAST}limits = {{ request_burst = 3 }}\nhosts = [\"x.example\"]")).unwrap();
     assert!(one.needs_a_start(&limits).is_empty());
-    let store = parse(folder.path(), &format!("{LEAST}store = {{ path = \"y\" }}\nlisten = {{ public = \"127.0.0.1:1\" }}"));
+    let store =
+        parse(folder.path(), &format!("{LEAST}store = {{ path = \"y\" }}\nlisten = {{ public = \"127.0.0.1:1\" }}"));
     assert_eq!(one.needs_a_start(&store.unwrap()), ["listen", "store"]);
 }
