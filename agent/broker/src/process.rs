@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use crate::doors::DoorKeeper;
 use crate::opening::OpeningRoom;
-use crate::privileges::{keep_brokers, raise_descriptors};
+use sonde_listen::raise_descriptors;
+
+use crate::privileges::keep_brokers;
 use crate::protocol::{FromBroker, ToBroker};
 use crate::runner_channel::{Opener, REQUEST_BYTES, serve};
 use crate::spawn::{Role, Spawned, Spawner};

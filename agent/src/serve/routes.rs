@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use sonde_collect::{InstanceState, Judgement};
 use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
+use sonde_listen::Spare;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admin;
@@ -20,7 +21,6 @@ use super::exposition;
 use super::json::{InstanceRow, SensorRow};
 use super::query::{Parts, unescape};
 use super::sandbox::UsageRow;
-use super::spare::Spare;
 use super::tls::TlsFiles;
 use crate::about::About;
 use crate::config::Config;

@@ -72,7 +72,7 @@ fn instance<'a>(address: &'a str, instance: &Instance) -> Group<'a> {
     ];
     let mut group = Group::new(address, format!("/v1/instances/{id}/metrics"), labels);
     for (key, value) in &instance.labels {
-        group.labels.insert(format!("__meta_sonde_label_{}", label_name(key)), value.clone());
+        group.labels.insert(format!("__meta_sonde_label_{}", label_name(key)), value.to_owned());
     }
     group
 }

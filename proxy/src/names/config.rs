@@ -96,6 +96,27 @@ impl RawNames {
 }
 
 impl NamesConfig {
+    /// As the file would say it, defaults filled in.
+    pub(crate) fn to_table(&self) -> toml::Table {
+        fn texts<T: ToString>(all: &[T]) -> toml::Value {
+            toml::Value::Array(all.iter().map(|one| one.to_string().into()).collect())
+        }
+        let mut table = toml::Table::from_iter([
+            ("listen".to_owned(), texts(&self.listen)),
+            ("addresses".to_owned(), texts(&self.addresses)),
+            ("name_servers".to_owned(), texts(&self.name_servers)),
+            ("hostmaster".to_owned(), self.hostmaster.to_string().into()),
+            ("ttl_seconds".to_owned(), i64::from(self.ttl_seconds).into()),
+            ("secondaries".to_owned(), texts(&self.secondaries)),
+            ("lists_to".to_owned(), texts(&self.lists_to)),
+            ("replies_per_second".to_owned(), i64::from(self.replies_per_second).into()),
+        ]);
+        if let Some(key) = &self.list_key {
+            table.insert("list_key".to_owned(), key.display().to_string().into());
+        }
+        table
+    }
+
     /// The settings of a server, with the key read now. `port` is the one of tenants.
     pub fn settings(&self, port: u16, proxies: watch::Receiver<Arc<[IpAddr]>>) -> Result<Settings, ListKeyError> {
         Ok(Settings {

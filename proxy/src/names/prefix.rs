@@ -1,5 +1,6 @@
 //! Ranges of source addresses, as a configuration has them: `192.0.2.0/24`, `2001:db8::/32`, or one address.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -31,6 +32,12 @@ impl FromStr for Prefix {
             (bits <= most && masked(address, bits) == number(address)).then_some(prefix)
         };
         parse().ok_or_else(|| PrefixError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
     }
 }
 

@@ -36,6 +36,7 @@ fn catalogue() -> Arc<Catalogue> {
         accounts: ["a", "b"].map(|account| Account::new(name(account))).into(),
         nodes: vec![],
         instances: vec![record(0x11, "a", &["Web"]), record(0x12, "a", &["db"]), record(0x13, "b", &["web"])],
+        ..Snapshot::default()
     });
     Arc::new(catalogue)
 }

@@ -37,14 +37,14 @@ impl Spare {
     }
 
     /// Closes a portion; false if there was none.
-    pub(super) fn give(&self) -> bool {
+    pub fn give(&self) -> bool {
         let mut held = self.held();
         let left = held.len().saturating_sub(PORTION);
         !held.split_off(left).is_empty()
     }
 
     /// Takes what there is again; true when all are there.
-    pub(super) fn take_back(&self) -> bool {
+    pub fn take_back(&self) -> bool {
         let mut held = self.held();
         while held.len() < self.wanted {
             match File::open(NOTHING) {
@@ -66,13 +66,13 @@ impl Spare {
 }
 
 /// Whether it is descriptors that were missing: of the process or of the node (accept(2)).
-pub(super) fn is_want_of_descriptors(error: &io::Error) -> bool {
+pub fn is_want_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether it is the node that has none: then nothing that this process closes is sure to be its own again.
-pub(super) fn is_want_of_the_node(error: &io::Error) -> bool {
+pub fn is_want_of_the_node(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NFILE.raw_os_error())
 }
 
