@@ -9,26 +9,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::descriptors::{self, FileLimits};
 use crate::found::Found;
-use crate::leader::Leader;
+use crate::led::Led;
 use crate::limits::{self, Caps};
 use crate::mounts::{Controller, Mode, Roots};
 use crate::plan::{Item, PLAN, take};
-use crate::reading::{Descriptors, Gone, LeaderState, Reading};
+use crate::reading::{Gone, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{netdev, process, starvation, transport, walk};
+use crate::{process, starvation, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
 
 /// The list of an instance's processes.
 const PROCS: &str = "cgroup.procs";
-/// With more processes than this their descriptors are not counted: 2 µs each.
-pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
-/// Nor where a kernel that must be asked for each descriptor has more than these to list: some 20 ms.
-const DESCRIPTORS_LISTED_MAX: u64 = 65_536;
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
 
@@ -42,7 +39,7 @@ pub(crate) struct CgroupReader {
     caps: Caps,
     limits_read_at: Option<Instant>,
     /// Soft limits of open files, by pid, as of `limits_read_at`.
-    file_limits: Vec<(u32, Option<u64>)>,
+    file_limits: FileLimits,
     leader: Option<Led>,
     started_unix_seconds: Option<f64>,
     /// Asks for the space of the root's file system; none where nobody gave a pool to ask.
@@ -56,35 +53,6 @@ pub(crate) struct CgroupReader {
     lost_a_file: bool,
 }
 
-/// The leader and what is kept open of it.
-#[derive(Debug)]
-struct Led {
-    leader: Leader,
-    stat: Option<Kept>,
-    /// None in the host's network namespace.
-    network: Vec<(NetFile, Kept)>,
-    /// Some of these could not be opened, for want of descriptors.
-    lacks_a_file: bool,
-}
-
-/// A file of a network namespace.
-#[derive(Clone, Copy, Debug)]
-enum NetFile {
-    Dev,
-    Snmp,
-    Netstat,
-    Sockstat,
-    Sockstat6,
-}
-
-const NET_FILES: [(NetFile, &str); 5] = [
-    (NetFile::Dev, "net/dev"),
-    (NetFile::Snmp, "net/snmp"),
-    (NetFile::Netstat, "net/netstat"),
-    (NetFile::Sockstat, "net/sockstat"),
-    (NetFile::Sockstat6, "net/sockstat6"),
-];
-
 impl CgroupReader {
     pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget) -> Self {
         let mut reader = Self {
@@ -96,7 +64,7 @@ impl CgroupReader {
             procs: None,
             caps: Caps::default(),
             limits_read_at: None,
-            file_limits: Vec::new(),
+            file_limits: FileLimits::new(),
             leader: None,
             space: None,
             buffer: Buffer::default(),
@@ -199,8 +167,11 @@ impl CgroupReader {
         }
         reading.started_unix_seconds = self.started_unix_seconds;
         // Asked for before the processes were counted; as often as not the answer is there by now.
-        if reading.leader.is_some() {
-            reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+        if reading.leader.is_some()
+            && let Some(watch) = &self.space
+        {
+            let lately = watch.last(reading.taken_at);
+            (reading.space, reading.fullest_space) = (lately.space, lately.fullest);
         }
         self.identity().map(|_| ())
     }
@@ -317,24 +288,28 @@ impl CgroupReader {
             space.ask(&led.leader, reading.taken_at);
         }
         led.read_network(&mut self.buffer, reading);
+        reading.main_lives = self.main_lives(reading.leader);
+    }
+
+    /// Whether the process that the runtime started lives, whichever leads now; none where that cannot be told.
+    fn main_lives(&self, leader: Option<LeaderState>) -> Option<bool> {
+        let (pid, start_ticks) = self.found.init.filter(|(pid, _)| *pid != 0)?;
+        if leader.is_some_and(|leader| leader.pid == pid && process::is_live(leader.state)) {
+            return Some(true);
+        }
+        match process::stat(&self.roots.proc, pid) {
+            Ok(stat) => Some(stat.start_ticks == start_ticks && process::is_live(stat.state)),
+            Err(error) => process::is_gone(&error).then_some(false),
+        }
     }
 
     fn find_leader(&mut self) -> Option<Led> {
         let leader = self.found.leader(&self.roots)?;
-        let directory = leader.directory(&self.roots);
-        starvation::forget();
-        let stat = Kept::new(directory.join("stat"), &self.budget).ok();
-        let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(&self.roots);
-        let kept = |(file, name)| Some((file, Kept::new(directory.join(name), &self.budget).ok()?));
-        let network = if own_network { NET_FILES.into_iter().filter_map(kept).collect() } else { Vec::new() };
-        // What was opened by number is the leader's only if it has not ended meanwhile.
-        if !leader.is_alive() {
-            return None;
-        }
+        let led = Led::open(leader, &self.roots, &self.budget)?;
         if self.started_unix_seconds.is_none() {
-            self.started_unix_seconds = Some(crate::reader::started_unix_seconds(leader.start_ticks));
+            self.started_unix_seconds = Some(crate::reader::started_unix_seconds(led.leader.start_ticks));
         }
-        Some(Led { leader, stat, network, lacks_a_file: starvation::was_noted() })
+        Some(led)
     }
 
     fn count_processes(&mut self, pids: &[u32], reading: &mut Reading) {
@@ -348,76 +323,8 @@ impl CgroupReader {
         }
         reading.live_processes = Some(live);
         reading.pids.processes = Some(live);
-        if pids.len() <= DESCRIPTORS_OF_MAX {
-            reading.descriptors = descriptors(&self.roots, pids, &mut self.file_limits);
-        }
+        reading.descriptors = descriptors::count(&self.roots, pids, &mut self.file_limits);
     }
-}
-
-impl Led {
-    fn state(&self, buffer: &mut Buffer) -> Option<LeaderState> {
-        let text = self.stat.as_ref()?.read(buffer).ok()?;
-        let stat = process::parse_stat(text)?;
-        (stat.start_ticks == self.leader.start_ticks).then_some(LeaderState { pid: stat.pid, state: stat.state })
-    }
-
-    fn read_network(&self, buffer: &mut Buffer, reading: &mut Reading) {
-        for (file, kept) in &self.network {
-            let text = match kept.read(buffer) {
-                Ok(text) => text,
-                Err(Fault::Problem(reason)) => {
-                    let file = NET_FILES[*file as usize].1;
-                    reading.problems.push(ReadProblem { file, reason });
-                    continue;
-                }
-                Err(Fault::Gone | Fault::Unsupported) => continue,
-            };
-            if let NetFile::Dev = file {
-                let (interfaces, left_out) = netdev::parse(text);
-                (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
-                reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
-                continue;
-            }
-            let it = reading.transport.get_or_insert_default();
-            match file {
-                NetFile::Dev => {}
-                NetFile::Snmp | NetFile::Netstat => transport::parse(text, it),
-                NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
-            }
-        }
-    }
-}
-
-/// Open descriptors of these processes; none where there are too many to count. `limits` are their soft limits as last read; a pid that is not in it is looked up.
-pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
-    let mut all = Descriptors::default();
-    let mut counted = false;
-    for pid in pids {
-        let most = DESCRIPTORS_LISTED_MAX.saturating_sub(all.open);
-        let Ok(open) = process::open_descriptors(&roots.proc, *pid, most) else {
-            continue;
-        };
-        let open = open?;
-        counted = true;
-        all.open += open;
-        let limit = match limits.iter().find(|(known, _)| known == pid) {
-            Some((_, limit)) => *limit,
-            None => {
-                let path = roots.proc.join(pid.to_string()).join("limits");
-                let limit = std::fs::read(path).ok().and_then(|text| process::open_files_limit(&text));
-                limits.push((*pid, limit));
-                limit
-            }
-        };
-        let fuller =
-            |(most, of): (u64, u64), limit| u128::from(open) * u128::from(of) > u128::from(most) * u128::from(limit);
-        if let Some(limit) = limit
-            && all.fullest.is_none_or(|fullest| fuller(fullest, limit))
-        {
-            all.fullest = Some((open, limit));
-        }
-    }
-    counted.then_some(all)
 }
 
 fn unix_seconds(time: SystemTime) -> Option<f64> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sonde_expo::{Kind, Labels, Number, Writer};
 
 use crate::reading::{MEMORY_PARTS, Reading, Ulimit};
-use crate::state::{InstanceState, Judgement, Resource};
+use crate::state::{InstanceState, Judgement, ProblemReason, Resource};
 
 /// Families that an instance's exposition takes for itself begin with one of these: no sensor may claim one.
 pub const RESERVED_PREFIXES: [&str; 3] = ["container_", "machine_", "sonde_"];
@@ -46,6 +46,26 @@ pub fn write_reading(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) 
     devices::write_device_limits(writer, base, &reading.device_limits);
     if let Some(space) = &reading.space {
         devices::write_space(writer, base, space);
+    }
+    if let Some(space) = &reading.fullest_space {
+        devices::write_fullest(writer, base, space);
+    }
+    write_problems(writer, base, reading);
+}
+
+/// So that who misses a series here finds out why here.
+fn write_problems(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) {
+    if reading.problems.is_empty() {
+        return;
+    }
+    let mut counts = [0u64; ProblemReason::WORDS.len()];
+    for problem in &reading.problems {
+        counts[problem.reason.word()] += 1;
+    }
+    let help = "Kernel files of the instance that were not read, or not whole, at this reading.";
+    let mut family = writer.family("sonde_instance_read_problems", GAUGE, help, "");
+    for (reason, count) in ProblemReason::WORDS.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+        family.sample(base, &[("reason", reason)], Number::Unsigned(count));
     }
 }
 

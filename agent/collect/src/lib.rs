@@ -43,7 +43,9 @@ pub mod watcher;
 
 mod cgroup_reader;
 mod claims;
+mod descriptors;
 mod group_reader;
+mod led;
 mod limits;
 mod path_bytes;
 mod plan;

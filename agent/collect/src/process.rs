@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::bytes;
 use crate::mounts::Controller;
 use crate::starvation;
@@ -75,6 +77,11 @@ pub fn stat(proc: &Path, pid: u32) -> io::Result<Stat> {
     let opened = File::open(proc.join(pid.to_string()).join("stat"));
     let length = starvation::noted(opened)?.read(&mut text)?;
     parse_stat(&text[..length]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Whether an error says that the process is no more, and not that it could not be asked.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
 }
 
 /// A process is live when it is neither a zombie nor just being buried.

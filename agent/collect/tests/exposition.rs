@@ -128,7 +128,7 @@ fn full() -> Reading {
         cost: IoCost { usage_us: Some(1), wait_us: Some(1_500_000), debt_us: Some(3), delay_us: Some(4) },
     }]);
     reading.network = Some(vec![Interface { name: "eth0".into(), receive_bytes: 5, ..Interface::default() }]);
-    reading.interfaces_left_out = 3;
+    reading.interfaces_left_out = Some(3);
     reading.started_unix_seconds = Some(1_795_354_139.5);
     reading
 }

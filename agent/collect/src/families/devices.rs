@@ -251,3 +251,19 @@ pub(super) fn write_space(writer: &mut Writer<'_>, base: &Labels, space: &Space)
         writer.family(name, GAUGE, help, unit).sample(base, &extra, value);
     }
 }
+
+/// The file system that the instance fills first. It has no labels: its mount point is a tenant's to choose.
+pub(super) fn write_fullest(writer: &mut Writer<'_>, base: &Labels, space: &Space) {
+    let it = &space.file_system;
+    let rows = [
+        (
+            "sonde_instance_fullest_filesystem_available_bytes",
+            "What is left of the file system with the least left of those that the instance can write to.",
+            it.available_bytes,
+        ),
+        ("sonde_instance_fullest_filesystem_size_bytes", "Size of that file system.", it.size_bytes),
+    ];
+    for (name, help, value) in rows {
+        writer.family(name, GAUGE, help, "bytes").sample(base, &[], Number::Unsigned(value));
+    }
+}

@@ -356,7 +356,7 @@ const NUMBERS: [Row; 65] = [
         GAUGE,
         "",
         "Network interfaces of the instance above 64, of which no series are given.",
-        |r| int(Some(r.interfaces_left_out).filter(|left_out| *left_out > 0)),
+        |r| int(r.interfaces_left_out.filter(|left_out| *left_out > 0)),
     ),
 ];
 

@@ -20,6 +20,8 @@ pub(super) struct MountLine<'t> {
     pub(super) point: &'t [u8],
     /// None where it is not one of [`KINDS`].
     pub(super) kind: Option<&'static str>,
+    /// Whether this mount is; the file system can be besides.
+    pub(super) read_only: bool,
 }
 
 /// The lines of `/proc/<pid>/mountinfo` (proc_pid_mountinfo(5)).
@@ -29,10 +31,11 @@ pub(super) fn mounts_of(mountinfo: &[u8]) -> impl Iterator<Item = MountLine<'_>>
         let number = bytes::number(fields.next()?)?;
         let device = std::str::from_utf8(fields.nth(1)?).ok()?;
         let point = fields.nth(1)?;
+        let read_only = fields.next()?.split(|byte| *byte == b',').any(|option| option == b"ro");
         // Optional fields follow, up to a lone hyphen.
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
         let kind = KINDS.into_iter().find(|known| known.as_bytes() == kind);
-        Some(MountLine { number, device, point, kind })
+        Some(MountLine { number, device, point, kind, read_only })
     })
 }
 
