@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sonde_collect::RefusalReason;
+use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_expo::{Kind, Labels, Number, Writer};
 
 /// A number that only rises.
@@ -41,7 +42,7 @@ pub struct About {
     /// By the place of the status in [`CODES`].
     pub answers: [Counter; CODES.len()],
     pub readings_late: Counter,
-    pub read_problems: Counter,
+    pub read_problems: [Counter; ProblemReason::WORDS.len()],
     pub connections: Counter,
     pub connections_refused: Counter,
     pub descriptors_out: Counter,
@@ -60,7 +61,7 @@ impl Default for About {
             scrape_bytes: Counter::default(),
             answers: Default::default(),
             readings_late: Counter::default(),
-            read_problems: Counter::default(),
+            read_problems: Default::default(),
             connections: Counter::default(),
             connections_refused: Counter::default(),
             descriptors_out: Counter::default(),
@@ -91,6 +92,13 @@ impl About {
     pub fn answered(&self, status: u16) {
         let place = CODES.iter().position(|code| *code == status).unwrap_or(CODES.len() - 2);
         self.answers[place].add(1);
+    }
+
+    /// What could not be read at a reading that was served.
+    pub(crate) fn met(&self, problems: &[ReadProblem]) {
+        for problem in problems {
+            self.read_problems[problem.reason.word()].add(1);
+        }
     }
 
     pub(crate) fn set_refused(&self, counts: [u64; RefusalReason::ALL.len()]) {
@@ -140,7 +148,6 @@ impl About {
                 "Scrapes served with an older reading, as the kernel did not answer in time.",
                 &self.readings_late,
             ),
-            ("sonde_agent_read_problems_total", "Kernel files that could not be read or parsed.", &self.read_problems),
             ("sonde_agent_connections_total", "Connections taken.", &self.connections),
             (
                 "sonde_agent_connections_refused_total",
@@ -157,6 +164,11 @@ impl About {
         ];
         for (name, help, counter) in counters {
             writer.family(name, Kind::Counter, help, "").sample(&none, &[], Number::Unsigned(counter.get()));
+        }
+        let help = "Kernel files of instances that could not be read, or not whole, or not parsed.";
+        let mut problems = writer.family("sonde_agent_read_problems_total", Kind::Counter, help, "");
+        for (reason, counter) in ProblemReason::WORDS.into_iter().zip(&self.read_problems) {
+            problems.sample(&none, &[("reason", reason)], Number::Unsigned(counter.get()));
         }
         let help = "Reading threads that were stuck in the kernel and were replaced.";
         writer.family("sonde_agent_readings_stuck_total", Kind::Counter, help, "").sample(
