@@ -130,7 +130,7 @@ pub fn innermost_pid(status: &[u8]) -> Option<u64> {
 
 /// The soft limit of open files, from `/proc/<pid>/limits`; none where it is unlimited.
 pub fn open_files_limit(limits: &[u8]) -> Option<u64> {
-    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files"))?;
+    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files "))?;
     bytes::number(bytes::fields(line).next()?)
 }
 

@@ -16,7 +16,7 @@
 
 mod file_system;
 mod fullest;
-mod mount_table;
+pub mod mount_table;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -267,8 +267,10 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<Told> {
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let number = handle_number(&handle, &question.roots, buffer)?;
     let mounts = buffer.read_path(&process.join("mountinfo")).ok()?;
-    let writable = if leader.is_some() { fullest::writable(mounts) } else { Vec::new() };
     let mount = mounts_of(mounts).find(|mount| mount.number == number)?;
+    // Of what somebody else answers for, not even this is asked.
+    let only = (mount.kind.is_some() && fullest::is_the_nodes(&handle, &question.roots)).then_some(number);
+    let writable = if leader.is_some() { fullest::writable(mounts, only) } else { Vec::new() };
     let same = match &question.whose {
         Whose::Root { .. } => leader.as_ref().is_some_and(Leader::is_alive),
         Whose::Mount { number: wanted, .. } => *wanted == number,

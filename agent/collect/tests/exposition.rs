@@ -14,6 +14,7 @@ use sonde_collect::reading::{
     Pids, Pressure, Stall, Throttling, Ulimit,
 };
 use sonde_collect::space::{FileSystem, Space};
+use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::transport::{self, Transport};
 use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource, Roots};
 use sonde_expo::{Labels, Writer};
@@ -108,6 +109,9 @@ fn full() -> Reading {
     };
     reading.transport = Some(transport());
     reading.space = Some(space());
+    reading.fullest_space = Some(space());
+    let too_long = ReadProblem { file: "net/dev", reason: ProblemReason::TooLong };
+    reading.problems = vec![too_long, ReadProblem { file: "net/igmp", ..too_long }];
     reading.device_limits = vec![DeviceLimit {
         device: "/dev/sda".into(),
         writes: Some(100),
@@ -254,6 +258,9 @@ fn names_values_and_units() {
         (format!(r#"container_network_advance_tcp_stats_total{{{base},tcp_state="listenoverflows"}}"#), 7.0),
         (format!(r#"sonde_instance_udp_total{{{base},event="inerrors"}}"#), 3.0),
         (format!("sonde_instance_interfaces_left_out{{{base}}}"), 3.0),
+        (format!(r#"sonde_instance_read_problems{{{base},reason="too_long"}}"#), 2.0),
+        (format!("sonde_instance_fullest_filesystem_available_bytes{{{base}}}"), 200.0),
+        (format!("sonde_instance_fullest_filesystem_size_bytes{{{base}}}"), 1000.0),
         (format!("sonde_instance_sockets{{{base}}}"), 28.0),
         (format!(r#"sonde_instance_tcp_sockets{{{base},family="ipv6"}}"#), 4.0),
         (format!("sonde_instance_tcp_time_wait_sockets{{{base}}}"), 3.0),

@@ -85,7 +85,11 @@ fn an_interface_that_goes_down() {
         let reading = reader.read().unwrap();
         assert_eq!(up(&reading), Some(false));
         let judgement = judge(None, &reading);
-        assert_eq!((judgement.saturated, judgement.reasons), (vec![Resource::Network], vec![Reason::NetworkDown]));
+        // The fixture's cgroup is frozen as well.
+        assert_eq!(
+            (judgement.saturated, judgement.reasons),
+            (vec![Resource::Network], vec![Reason::Freezer, Reason::NetworkDown])
+        );
         for nonsense in ["", "garbage\n", "\u{0}\n\t\t\n"] {
             tree.write("proc/42/net/igmp", nonsense);
             assert_eq!(up(&reader.read().unwrap()), None, "{nonsense:?}");

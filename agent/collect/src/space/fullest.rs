@@ -4,6 +4,9 @@
 //! not read-only are looked at, each file system once and a few at most. Points are a tenant's to choose: they are no label of a series, and
 //! are walked from a handle on its root, below it and through no symbolic link; and what was reached counts only where its
 //! mount has the number that the table gives it. Whatever another mount hides is thereby passed over.
+//!
+//! What has the node's own root, as services do, sees all of the node's mounts, and most are no matter of its: a full `/boot` is not the
+//! lack of every service. Of such the root's file system alone is asked.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -27,10 +30,11 @@ pub(super) struct Writable {
     kind: &'static str,
 }
 
-/// The first [`FILE_SYSTEMS`] of a mount table that are not read-only and can be asked, by device.
-pub(super) fn writable(mountinfo: &[u8]) -> Vec<Writable> {
+/// The first [`FILE_SYSTEMS`] of a mount table that are not read-only and can be asked, by device; of `only` one mount, where it is given.
+pub(super) fn writable(mountinfo: &[u8], only: Option<u64>) -> Vec<Writable> {
     let mut found: Vec<Writable> = Vec::new();
-    for mount in mounts_of(mountinfo).filter(|mount| !mount.read_only) {
+    let is_meant = |number| only.is_none_or(|only| only == number);
+    for mount in mounts_of(mountinfo).filter(|mount| !mount.read_only && is_meant(mount.number)) {
         let Some(kind) = mount.kind else { continue };
         if found.len() == FILE_SYSTEMS {
             break;
@@ -41,6 +45,16 @@ pub(super) fn writable(mountinfo: &[u8]) -> Vec<Writable> {
         }
     }
     found
+}
+
+/// Whether this is the root of the node's first process; of ours, where that may not be looked at.
+pub(super) fn is_the_nodes(root: &OwnedFd, roots: &Roots) -> bool {
+    let place = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    let first = ["1/root", "self/root"].iter().find_map(|path| rustix::fs::stat(roots.proc.join(path)).ok());
+    match (rustix::fs::fstat(root), first) {
+        (Ok(root), Some(first)) => place(root) == place(first),
+        _ => false,
+    }
 }
 
 /// Asks them: this may never come back. `root` is a handle on the root of the process that the table is of.
@@ -83,10 +97,12 @@ mod tests {
     fn each_that_can_be_written_once_and_a_few_at_most() {
         let table = b"1 0 0:40 / / rw - overlay overlay rw\n2 1 0:41 / /run rw - tmpfs t rw\n3 1 0:41 /x /x rw - tmpfs t rw\n\
             4 1 0:42 / /acpi ro - tmpfs t rw\n5 1 0:43 / /fuse rw - fuse.x x rw\n6 1 8:1 / /a\\040b rw,nosuid - ext4 /dev/sda1 rw\n";
-        let found: Vec<_> = writable(table).into_iter().map(|it| (it.number, it.point)).collect();
+        let found: Vec<_> = writable(table, None).into_iter().map(|it| (it.number, it.point)).collect();
         assert_eq!(found, [(1, "/".into()), (2, "/run".into()), (6, PathBuf::from("/a b"))]);
+        let root: Vec<_> = writable(table, Some(3)).into_iter().map(|it| it.number).collect();
+        assert_eq!(root, [3], "though another mount of it comes first");
         let many: String = (0..100).map(|n| format!("{n} 0 0:{n} / /{n} rw - tmpfs t rw\n")).collect();
-        assert_eq!(writable(many.as_bytes()).len(), FILE_SYSTEMS);
+        assert_eq!(writable(many.as_bytes(), None).len(), FILE_SYSTEMS);
     }
 
     #[test]
