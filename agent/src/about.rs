@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 use sonde_collect::described::families_of;
 use sonde_collect::described::{Described, Out, Row, counter, described, gauge};
+use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::triton::AgentCounts;
 use sonde_collect::{Names, RefusalReason};
 use sonde_expo::{Kind, Labels, Number, Writer};
@@ -47,7 +48,7 @@ pub struct About {
     /// By the place of the status in [`CODES`].
     pub answers: [Counter; CODES.len()],
     pub readings_late: Counter,
-    pub read_problems: Counter,
+    pub read_problems: [Counter; ProblemReason::WORDS.len()],
     pub connections: Counter,
     pub connections_refused: Counter,
     pub descriptors_out: Counter,
@@ -69,7 +70,7 @@ impl Default for About {
             scrape_bytes: Counter::default(),
             answers: Default::default(),
             readings_late: Counter::default(),
-            read_problems: Counter::default(),
+            read_problems: Default::default(),
             connections: Counter::default(),
             connections_refused: Counter::default(),
             descriptors_out: Counter::default(),
@@ -104,6 +105,13 @@ impl About {
         self.answers[place].add(1);
     }
 
+    /// What could not be read at a reading that was served.
+    pub(crate) fn met(&self, problems: &[ReadProblem]) {
+        for problem in problems {
+            self.read_problems[problem.reason.word()].add(1);
+        }
+    }
+
     /// What cmon-agent counted of itself; `kept` readings are remembered now.
     pub(crate) fn counts(&self, kept: usize) -> AgentCounts {
         AgentCounts {
@@ -134,6 +142,7 @@ impl About {
         out.labelled(&ANSWERS, codes.iter().map(String::as_str).zip(self.answers.iter().map(count)));
         let reasons = RefusalReason::ALL.iter().map(|reason| reason.as_str());
         out.labelled(&REFUSED, reasons.zip(self.refused.iter().map(count)));
+        out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(self.read_problems.iter().map(count)));
     }
 }
 
@@ -156,6 +165,14 @@ static REFUSED: Described =
     counter("sonde_agent_claims_refused_total", "", "Claims to be an instance that were refused.")
         .by(&["reason"])
         .of(AGENT);
+
+static PROBLEMS: Described = counter(
+    "sonde_agent_read_problems_total",
+    "",
+    "Kernel files of instances that could not be read, or not whole, or not parsed.",
+)
+.by(&["reason"])
+.of(AGENT);
 
 static OF_THE_AGENT: &[Row<About>] = &[
     Row {
@@ -191,11 +208,6 @@ static OF_THE_AGENT: &[Row<About>] = &[
         )
         .of(AGENT),
         value: |a| Some(Number::Unsigned(a.readings_late.get())),
-    },
-    Row {
-        about: counter("sonde_agent_read_problems_total", "", "Kernel files that could not be read or parsed.")
-            .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.read_problems.get())),
     },
     Row {
         about: counter("sonde_agent_connections_total", "", "Connections taken.").of(AGENT),
@@ -302,5 +314,5 @@ static OF_NOW: &[Row<Now>] = &[
 #[cfg(test)]
 pub(crate) fn families() -> impl Iterator<Item = &'static Described> {
     let rows = families_of(OF_THE_AGENT).chain(families_of(OF_NOW));
-    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED])
+    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &PROBLEMS])
 }

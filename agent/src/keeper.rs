@@ -347,6 +347,7 @@ impl Keeper {
         // The operator is bounded by nothing; of others, none may hold all the threads with file systems of his making.
         let space = if *owner == *OPERATOR { self.space.clone() } else { self.space.of_owner(owner.clone()) };
         let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&space, roots);
+        let reader = reader.with_held(self.parts.catalogue.held(id));
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;

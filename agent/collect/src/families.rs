@@ -20,7 +20,7 @@ use sonde_expo::{Labels, Number, Writer};
 use crate::described::{Described, Out, Section, counter, families_of, gauge};
 use crate::names::Names;
 use crate::reading::{MEMORY_PARTS, Reading, Ulimit};
-use crate::state::{InstanceState, Judgement, Resource};
+use crate::state::{InstanceState, Judgement, ProblemReason, Resource};
 use amounts::{int, ns};
 
 /// Families that an instance's exposition takes for itself begin with one of these: no sensor may claim one.
@@ -76,6 +76,15 @@ static REASON: Described =
         .of("the judgement over two readings")
         .unless("each reason that does not hold");
 
+static PROBLEMS: Described = gauge(
+    "sonde_instance_read_problems",
+    "",
+    "Kernel files of the instance that were not read, or not whole, at this reading.",
+)
+.by(&["reason"])
+.of("the reading itself")
+.unless("each reason that was not met");
+
 pub(crate) static AGE: Described = gauge(
     "sonde_reading_age_seconds",
     "seconds",
@@ -94,12 +103,13 @@ pub fn sections() -> Vec<Section> {
     let network = network.chain([&network::TCP_SOCKETS, &network::UDP_SOCKETS]).collect();
     let devices = families_of(devices::IO).chain([&devices::USAGE]).chain(devices::LIMITS);
     let devices = devices.chain(families_of(devices::SPACE)).chain(families_of(devices::OUR_SPACE));
+    let devices = devices.chain(families_of(devices::FULLEST));
     let devices = devices.chain(families_of(zfs::OBJSET)).collect();
     vec![
         Section::new(
             "Of an instance: its state",
             "State, lack and reasons are also the body of the answer where it is stopped or gone; the age is told of the node too.",
-            vec![&STATE, &SATURATED, &REASON, &AGE],
+            vec![&STATE, &SATURATED, &REASON, &AGE, &PROBLEMS],
         ),
         Section::new("Of an instance: CPU and pressure", "", cpu),
         Section::new("Of an instance: memory", "", memory),
@@ -134,9 +144,23 @@ pub fn write_reading(writer: &mut Writer<'_>, base: &Labels, reading: &Reading, 
     if let Some(space) = &reading.space {
         devices::write_space(out, space);
     }
+    if let Some(space) = &reading.fullest_space {
+        out.rows(devices::FULLEST, space);
+    }
+    write_problems(out, reading);
     if let Some(objset) = &reading.zfs {
         out.each(zfs::OBJSET, std::slice::from_ref(objset), |it| [&*it.dataset]);
     }
+}
+
+/// So that who misses a series here finds out why here.
+fn write_problems(out: &mut Out<'_, '_>, reading: &Reading) {
+    let mut counts = [0u64; ProblemReason::WORDS.len()];
+    for problem in &reading.problems {
+        counts[problem.reason.word()] += 1;
+    }
+    let met = counts.map(|count| (count > 0).then_some(Number::Unsigned(count)));
+    out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(met));
 }
 
 fn write_memory_failures(out: &mut Out<'_, '_>, reading: &Reading) {

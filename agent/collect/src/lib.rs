@@ -21,6 +21,7 @@ pub mod groups;
 pub mod identity;
 pub mod kstats;
 pub mod leader;
+pub mod limits;
 pub mod listeners;
 pub mod matching;
 pub mod metadata;
@@ -47,9 +48,9 @@ pub mod watcher;
 
 mod cgroup_reader;
 mod claims;
+mod descriptors;
 mod group_reader;
 mod led;
-mod limits;
 mod members;
 mod path_bytes;
 mod plan;

@@ -243,12 +243,8 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         let mut fields = bytes::fields(line);
         let key = fields.next().unwrap_or_default();
         if let Some(cpu) = key.strip_prefix(b"cpu").filter(|cpu| bytes::number(cpu).is_some()) {
-            let mut ticks = [0; CPU_MODES.len()];
-            for (slot, field) in ticks.iter_mut().zip(fields) {
-                *slot = bytes::number(field).unwrap_or(0);
-            }
             let cpu = String::from_utf8_lossy(cpu).into_owned();
-            stat.cpus.push(CpuTimes { cpu, ticks });
+            stat.cpus.extend(cpu_ticks(fields).map(|ticks| CpuTimes { cpu, ticks }));
             continue;
         }
         let slot = match key {
@@ -263,6 +259,15 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         *slot = fields.next().and_then(bytes::number);
     }
     stat
+}
+
+/// Of one CPU; none where one is no number, since a counter that is 0 for once would be a reset.
+fn cpu_ticks<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<[u64; CPU_MODES.len()]> {
+    let mut ticks = [0; CPU_MODES.len()];
+    for (slot, field) in ticks.iter_mut().zip(fields) {
+        *slot = bytes::number(field)?;
+    }
+    Some(ticks)
 }
 
 /// `/proc/loadavg`: three decimals first.

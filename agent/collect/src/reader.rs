@@ -14,6 +14,7 @@ use rustix::time::ClockId;
 use crate::cgroup_reader::CgroupReader;
 use crate::found::{Found, Kind};
 use crate::group_reader::GroupReader;
+pub use crate::group_reader::HeldTicks;
 use crate::mounts::Roots;
 use crate::reading::{Gone, Reading};
 use crate::source::Buffer;
@@ -64,6 +65,23 @@ impl InstanceReader {
     pub fn with_space(mut self, pool: &SpacePool, roots: Arc<Roots>) -> Self {
         if let Source::Cgroup(source) = &mut self.source {
             source.watch_space(Watch::new(pool.clone(), roots));
+        }
+        self
+    }
+
+    /// What it holds back of a counter that must not fall; nothing where the kernel itself sees to that.
+    pub fn held(&self) -> Option<HeldTicks> {
+        match &self.source {
+            Source::Cgroup(_) => None,
+            Source::Processes(source) => Some(source.held.clone()),
+        }
+    }
+
+    /// Goes on from what a reader before it held, of the same life of the same instance.
+    #[must_use]
+    pub fn with_held(mut self, held: Option<HeldTicks>) -> Self {
+        if let (Source::Processes(source), Some(held)) = (&mut self.source, held) {
+            source.held = held;
         }
         self
     }

@@ -175,7 +175,7 @@ pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
         gone,
         sensors,
         stuck: room.threads.stuck_ever(),
-        floor: room.threads.floor(room.config.borrow().floor),
+        floor: room.threads.floor(None, room.config.borrow().floor),
         overloaded: room.threads.is_overloaded(),
         certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
         silences: room.pulses.silences().collect(),

@@ -205,9 +205,9 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
         if parts.native() { (asking.scraper, floor) } else { (Scraper::Anybody, floor.max(STATE_FLOOR)) };
     match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
-            room.about.read_problems.add(taken.reading.problems.len() as u64);
+            room.about.met(&taken.reading.problems);
             room.about.scrapes_cached.add(u64::from(taken.reading.taken_at < asked));
-            if taken.reading.taken_at.elapsed() > room.threads.floor(floor) + READ_DEADLINE {
+            if taken.reading.taken_at.elapsed() > instance.gate.floor(floor, &room.threads) + READ_DEADLINE {
                 room.about.readings_late.add(1);
             }
             if taken.judgement.state == InstanceState::Stopped {

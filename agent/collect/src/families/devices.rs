@@ -188,6 +188,28 @@ pub(super) static OUR_SPACE: &[Row<Space>] = &[
     },
 ];
 
+const MOUNTS: &str = "`statfs` of the mounts in `/proc/PID/mountinfo` of the leader that can be written to";
+
+/// The file system that the instance fills first. It has no labels: its mount point is a tenant's to choose.
+pub(super) static FULLEST: &[Row<Space>] = &[
+    Row {
+        about: gauge(
+            "sonde_instance_fullest_filesystem_available_bytes",
+            "bytes",
+            "What is left of the file system with the least left of those that the instance can write to.",
+        )
+        .of(MOUNTS)
+        .unless(NOT_TOLD),
+        value: |space| int(Some(space.file_system.available_bytes)),
+    },
+    Row {
+        about: gauge("sonde_instance_fullest_filesystem_size_bytes", "bytes", "Size of that file system.")
+            .of(MOUNTS)
+            .unless(NOT_TOLD),
+        value: |space| int(Some(space.file_system.size_bytes)),
+    },
+];
+
 pub(super) fn write_io(out: &mut Out<'_, '_>, devices: &[DeviceIo]) {
     out.each(IO, devices, |device| [&*device.device]);
     let operations = |device: &DeviceIo| {

@@ -93,7 +93,7 @@ pub(super) static TASKS: &[Row<Reading>] = &[
         )
         .of("`/proc/PID/net/dev` of the leader")
         .unless("there are no more than 64"),
-        value: |r| int(Some(r.interfaces_left_out).filter(|left_out| *left_out > 0)),
+        value: |r| int(r.interfaces_left_out.filter(|left_out| *left_out > 0)),
     },
     Row {
         about: gauge(

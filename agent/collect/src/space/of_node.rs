@@ -50,7 +50,7 @@ impl NodeSpace {
         for (number, point, slot) in known.iter() {
             let whose = Whose::Mount { first: first.clone(), number: *number, point: point.clone() };
             self.pool.ask(slot, roots, now, whose);
-            if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
+            if let (Some(space), Some(point)) = (slot.last(now).space, point.to_str()) {
                 all.push((point.to_owned(), space));
             }
         }

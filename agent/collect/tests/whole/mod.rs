@@ -10,6 +10,7 @@ use sonde_collect::reading::{
     MemoryEvents, Objset, Pids, Pressure, Stall, Throttling, Ulimit,
 };
 use sonde_collect::space::{FileSystem, Space};
+use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::transport::{self, Headers, Transport};
 use sonde_collect::{InstanceState, Judgement, Reading, Reason, Resource};
 use sonde_expo::Writer;
@@ -110,7 +111,10 @@ pub(crate) fn full() -> Reading {
         cost: IoCost { usage_us: Some(1), wait_us: Some(1_500_000), debt_us: Some(3), delay_us: Some(4) },
     }]);
     reading.network = Some(vec![Interface { name: "eth0".into(), receive_bytes: 5, ..Interface::default() }]);
-    reading.interfaces_left_out = 3;
+    reading.interfaces_left_out = Some(3);
+    reading.fullest_space = Some(space());
+    let too_long = ReadProblem { file: "net/dev", reason: ProblemReason::TooLong };
+    reading.problems = vec![too_long, ReadProblem { file: "net/igmp", ..too_long }];
     reading.cpu_lately = Some(CpuLately { used_ns: 300_000_000, over_ns: 1_000_000_000 });
     reading.zfs = Some(Objset {
         dataset: "tank/a b".into(),

@@ -1,18 +1,13 @@
-//! Births and deaths are all told, and leave nothing behind: descriptors, tasks, network namespaces.
-//!
-//! In a binary of its own, because Sonde watches every container of the machine: those of other tests
-//! would be in the count.
+//! Batches of ten containers, each scraped and entered by a sensor while it lives.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::{SETTLED, steady_footprint};
 use sonde_tests::{Container, Rootfs, Sonde, eventually, unique_name};
 
 const BATCH: usize = 10;
 const BATCHES: usize = 10;
-const MANY_BATCHES: usize = 100;
-/// Pools that shrink when idle (tokio's blocking threads: 10 s) get time to do so.
-const SETTLED: Duration = Duration::from_secs(60);
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// Ten containers at once, each scraped while it lives, then none. Returns the instances that they were.
@@ -56,31 +51,15 @@ fn assert_all_told(sonde: &Sonde, born: &[String]) {
 
 #[test]
 fn hundred_containers_leave_no_trace() {
-    churn(BATCHES);
-}
-
-#[test]
-#[ignore = "takes minutes: `cargo test -p sonde-tests --test churn -- --ignored`"]
-fn thousand_containers_leave_no_trace() {
-    churn(MANY_BATCHES);
-}
-
-fn churn(batches: usize) {
     let rootfs = Rootfs::with(&[]);
     let mine = unique_name("").trim_end_matches('-').rsplit_once('-').map(|(pid, _)| format!("{pid}-*"));
     let pattern = mine.expect("a unique name has a prefix and a number");
     let sonde = Sonde::configure().sensor("honest.wasm", &pattern, "").up();
     // The first batch fills pools and caches that live on by design.
     let mut born = batch(&sonde, &rootfs);
-    let mut before = sonde.footprint();
-    eventually("a steady footprint", SETTLED, || {
-        let now = sonde.footprint();
-        let steady = now == before;
-        let last = std::mem::replace(&mut before, now);
-        if steady { Ok(()) } else { Err(format!("{last:?}")) }
-    });
+    let before = steady_footprint(&sonde);
 
-    for _ in 0..batches {
+    for _ in 0..BATCHES {
         born.extend(batch(&sonde, &rootfs));
     }
     assert_all_told(&sonde, &born);
