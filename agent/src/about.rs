@@ -47,6 +47,8 @@ pub struct About {
     pub descriptors_out: Counter,
     pub config_faults: Counter,
     pub sensor_faults: Counter,
+    pub reports: Counter,
+    pub reports_failed: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
 }
 
@@ -66,6 +68,8 @@ impl Default for About {
             descriptors_out: Counter::default(),
             config_faults: Counter::default(),
             sensor_faults: Counter::default(),
+            reports: Counter::default(),
+            reports_failed: Counter::default(),
             refused: Default::default(),
         }
     }
@@ -154,6 +158,8 @@ impl About {
             ),
             ("sonde_agent_config_faults_total", "Configurations refused while running.", &self.config_faults),
             ("sonde_agent_sensor_faults_total", "Sensors refused, as a file or on an instance.", &self.sensor_faults),
+            ("sonde_agent_reports_total", "Reports that a proxy took.", &self.reports),
+            ("sonde_agent_reports_failed_total", "Reports that a proxy did not take.", &self.reports_failed),
         ];
         for (name, help, counter) in counters {
             writer.family(name, Kind::Counter, help, "").sample(&none, &[], Number::Unsigned(counter.get()));

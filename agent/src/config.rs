@@ -12,11 +12,15 @@ use serde::Deserialize;
 use sonde_collect::{GroupSource, Match, NodeId, ProcessGroup, Rules};
 use sonde_host::{Policy, Share};
 
+mod listen;
 mod policy;
 mod print;
+mod report;
 mod rules;
 mod sandbox;
 
+pub use listen::Tls;
+pub use report::{Report, ReportTls};
 pub use rules::OwnerRule;
 pub use sandbox::Sandbox;
 
@@ -47,9 +51,10 @@ pub enum ConfigError {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
-    listen: RawListen,
+    listen: listen::RawListen,
     node: RawNode,
     reading: RawReading,
+    report: Option<report::RawReport>,
     policy: toml::Table,
     sandbox: sandbox::RawSandbox,
     share: sandbox::RawShare,
@@ -65,22 +70,6 @@ struct Raw {
     instances: Vec<rules::RawInstance>,
     #[serde(rename = "owner")]
     owners: Vec<rules::RawOwner>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawListen {
-    address: Option<String>,
-    admin: Option<String>,
-    tls: Option<RawTls>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTls {
-    certificate: PathBuf,
-    key: PathBuf,
-    client_ca: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,14 +106,6 @@ struct RawSensor {
     secrets: BTreeMap<String, PathBuf>,
 }
 
-/// Files of a TLS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub client_ca: PathBuf,
-}
-
 /// A sensor file and the instances it runs on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensorRule {
@@ -146,6 +127,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub node_id: Option<String>,
     pub floor: Duration,
+    pub report: Option<Report>,
     pub policy: Policy,
     pub sandbox: Sandbox,
     /// What an account may use of the node, where nothing else is said of it.
@@ -197,7 +179,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             listen
         }
     };
-    let admin = raw.listen.admin.and_then(|text| admin(&text, faults));
+    let admin = raw.listen.admin.and_then(|text| listen::admin(&text, faults));
     let tls = raw.listen.tls.map(|tls| Tls {
         certificate: folder.join(tls.certificate),
         key: folder.join(tls.key),
@@ -227,6 +209,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         tls,
         node_id: raw.node.id,
         floor,
+        report: report::read(raw.report, folder, faults),
         policy: policy::read(raw.policy, faults),
         sandbox: sandbox::read(raw.sandbox, folder, faults),
         accounts: sandbox::accounts(raw.accounts, &share, faults),
@@ -238,16 +221,6 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         instances: rules::instances(raw.instances, faults),
         owners: raw.owners.into_iter().filter_map(|owner| rules::owner(owner, faults)).collect(),
     }
-}
-
-fn admin(text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {
-    let address = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
-    if address.is_none() {
-        faults.push(format!(
-            "listen.admin is {text:?}: a loopback address and port is allowed, such as \"127.0.0.1:9165\""
-        ));
-    }
-    address
 }
 
 /// Parses `15s`, `500ms`, `2m`.

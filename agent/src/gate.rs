@@ -58,6 +58,13 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// What the last reading came to, if there was one.
+    pub(crate) fn last(&self) -> Option<Answer> {
+        self.flights.last()
+    }
+}
+
 fn take((reader, judge): &mut (InstanceReader, Judge)) -> Answer {
     let Ok(reading) = reader.read() else { return Answer::Gone };
     let judgement = judge.judge(&reading);

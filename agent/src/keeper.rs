@@ -252,6 +252,9 @@ impl Keeper {
         if at_start(&old) != at_start(&config) {
             tracing::warn!("listen and node take effect at the next start");
         }
+        if old.report != config.report {
+            tracing::warn!("report takes effect at the next start");
+        }
         if old.sandbox != config.sandbox {
             tracing::warn!("sandbox takes effect at the next start");
         }

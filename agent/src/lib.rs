@@ -24,6 +24,7 @@ mod pulses;
 mod readiness;
 mod reading_threads;
 mod reload;
+mod report;
 mod scrape_config;
 mod sensor_files;
 mod serve;
@@ -54,6 +55,7 @@ use placing::With;
 use pulses::Pulses;
 use readiness::Readiness;
 use reading_threads::ReadingThreads;
+use report::Reporter;
 use scrape_config::ScrapeConfig;
 use serve::admin::{self, Desk};
 use serve::{Room, Spare, TlsError, TlsFiles};
@@ -68,6 +70,8 @@ const RESERVED_PREFIXES: [&str; 3] = ["scrape_", "ALERTS", "__"];
 const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le", "quantile"];
 /// Where a machine keeps its id.
 const MACHINE_ID: &str = "/etc/machine-id";
+/// The machine's name, as the kernel has it.
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The file that holds a made-up id where the machine has none.
 const NODE_ID_FILE: &str = "node-id";
 /// The folder of compiled code, in the folder of state.
@@ -176,6 +180,14 @@ impl Agent {
             threads: threads.clone(),
             about: about.clone(),
         };
+        let reporter = config.report.clone().map(|settings| Reporter {
+            node: node.uuid(),
+            itself: about_this_node(settings.url.clone().unwrap_or_else(|| format!("{scheme}://{address}"))),
+            settings,
+            catalogue: catalogue.clone(),
+            threads: threads.clone(),
+            about: about.clone(),
+        });
         let parts = Parts {
             source,
             config,
@@ -217,6 +229,10 @@ impl Agent {
         pulses::start(watched, pulses, notify.clone(), at_desk, stopping.clone())
             .map_err(|source| StartError::Thread { what: "the admin routes", source })?;
         let keeper = tokio::spawn(keeper.keep(refreshes, ordered, stopping.clone()));
+        if let Some(reporter) = reporter {
+            tracing::info!(node = %reporter.node, "this node reports what runs on it; its certificate says sonde:node: and this id");
+            tokio::spawn(reporter.run(ready.clone(), stopping.clone()));
+        }
         let server = tokio::spawn(serve::serve(listener, tls, room, descriptors, asked, stopping));
         tokio::spawn(first_look(refresh, is_ready));
         tokio::spawn(tell_ready(notify, ready.clone(), format!("serving at {scheme}://{address}")));
@@ -315,6 +331,12 @@ async fn first_look(refresh: mpsc::Sender<tokio::sync::oneshot::Sender<()>>, is_
     let _ = refresh.send(done).await;
     let _ = looked.await;
     let _ = is_ready.send(true);
+}
+
+/// What proxies are told of this machine.
+fn about_this_node(url: String) -> sonde_inventory::report::About {
+    let hostname = std::fs::read_to_string(HOSTNAME).unwrap_or_default().trim().to_owned();
+    sonde_inventory::report::About { hostname, url }
 }
 
 /// How runs are placed on this machine.

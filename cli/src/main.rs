@@ -3,13 +3,17 @@
 //! Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration. An error is one sentence on standard error that
 //! names the thing, the reason and the next step. What is for people goes to a terminal as a table, for programs as JSON (`--json`).
 
+mod account;
 mod agent;
 mod client;
 mod explain;
 mod failure;
 mod get;
 mod instance;
+mod key;
 mod logging;
+mod node;
+mod operator;
 mod sensor_build;
 #[cfg(feature = "compiler")]
 mod sensor_inspect;
@@ -18,6 +22,7 @@ mod sensor_release;
 #[cfg(feature = "compiler")]
 mod sensor_test;
 mod table;
+mod token;
 mod up;
 mod wiping;
 mod worker;
@@ -51,6 +56,18 @@ enum Command {
     /// Look at instances
     #[command(subcommand)]
     Instance(Instance),
+    /// Who may ask: accounts and their limits
+    #[command(subcommand)]
+    Account(account::Account),
+    /// The SSH keys of an account
+    #[command(subcommand)]
+    Key(key::Key),
+    /// The bearer tokens of an account
+    #[command(subcommand)]
+    Token(token::Token),
+    /// The machines, and who may run there
+    #[command(subcommand)]
+    Node(node::Node),
     /// Print one instance's exposition
     Get(get::Get),
     /// Say in a sentence why an instance's sensors are as they are
@@ -107,6 +124,10 @@ fn main() -> ExitCode {
         Command::Sensor(Sensor::Test(test)) => test.run(),
         Command::Sensor(Sensor::Release(release)) => release.run(),
         Command::Instance(Instance::Ls(ls)) => ls.run(),
+        Command::Account(account) => account.run(),
+        Command::Key(key) => key.run(),
+        Command::Token(token) => token.run(),
+        Command::Node(node) => node.run(),
         Command::Get(get) => get.run(),
         Command::Explain(explain) => explain.run(),
         Command::Broker(broker) => broker.run(),

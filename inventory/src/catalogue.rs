@@ -3,14 +3,14 @@
 //! Readers take an `Arc` of a record and let go of the lock, so a change is seen by the next request and by none halfway. Before the
 //! first snapshot the catalogue is not synced, and whoever would list it must say so instead of listing nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::change::{Change, Key, Snapshot};
-use crate::model::{Account, Instance, Node};
+use crate::model::{Account, Instance, Node, State};
 use crate::names::AccountName;
 
 /// See the module.
@@ -29,6 +29,12 @@ struct Records {
     /// Ordered, because the order of a list of targets is what a scraper tells groups apart by.
     of_owner: HashMap<AccountName, BTreeSet<Uuid>>,
     of_node: HashMap<Uuid, BTreeSet<Uuid>>,
+    /// The nodes that speak.
+    leases: HashSet<Uuid>,
+    /// The instances that several nodes claim.
+    claimed_twice: BTreeSet<Uuid>,
+    /// The instances that are gone, by when.
+    gone: BTreeSet<(u64, Uuid)>,
     /// From a token's SHA-256 in hexadecimal.
     of_token: HashMap<String, AccountName>,
     /// From an issued certificate's SHA-256 in hexadecimal.
@@ -48,6 +54,7 @@ impl Catalogue {
         snapshot.accounts.into_iter().for_each(|account| fresh.put_account(account));
         snapshot.nodes.into_iter().for_each(|node| fresh.put_node(node));
         snapshot.instances.into_iter().for_each(|instance| fresh.put_instance(instance));
+        fresh.leases.extend(snapshot.leases);
         let old = std::mem::replace(&mut *self.records.write().unwrap_or_else(PoisonError::into_inner), fresh);
         self.move_on();
         // A million records take a while to drop: not under the lock.
@@ -117,6 +124,24 @@ impl Catalogue {
         all
     }
 
+    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is.
+    pub fn is_reachable(&self, node: Uuid) -> bool {
+        self.read().leases.contains(&node)
+    }
+
+    /// The instances that several nodes claim, by id.
+    pub fn claimed_twice(&self) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        records.claimed_twice.iter().filter_map(|id| records.instances.get(id).cloned()).collect()
+    }
+
+    /// Instances that are gone since before then, in ms since 1970: so many at most, the oldest first.
+    pub fn gone_before(&self, ms: u64, most: usize) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        let old = records.gone.range(..(ms, Uuid::nil())).take(most);
+        old.filter_map(|(_, id)| records.instances.get(id).cloned()).collect()
+    }
+
     pub fn instance(&self, id: Uuid) -> Option<Arc<Instance>> {
         self.read().instances.get(&id).cloned()
     }
@@ -148,6 +173,8 @@ impl Records {
             Change::Account(account) => self.put_account(account),
             Change::Node(node) => self.put_node(node),
             Change::Instance(instance) => self.put_instance(instance),
+            Change::Lease(node) => drop(self.leases.insert(node)),
+            Change::Gone(Key::Lease(node)) => drop(self.leases.remove(&node)),
             Change::Gone(Key::Account(name)) => self.drop_account(&name),
             Change::Gone(Key::Node(id)) => drop(self.nodes.remove(&id)),
             Change::Gone(Key::Instance(id)) => self.drop_instance(id),
@@ -184,8 +211,16 @@ impl Records {
         self.nodes.insert(node.id, Arc::new(node));
     }
 
-    fn put_instance(&mut self, instance: Instance) {
+    fn put_instance(&mut self, mut instance: Instance) {
         self.drop_instance(instance.id);
+        // One text for all that an owner has.
+        if let Some((owner, _)) = self.of_owner.get_key_value(&instance.owner) {
+            instance.owner = owner.clone();
+        }
+        self.gone.extend(gone_since(&instance).map(|since| (since, instance.id)));
+        if instance.is_claimed_twice() {
+            self.claimed_twice.insert(instance.id);
+        }
         self.of_owner.entry(instance.owner.clone()).or_default().insert(instance.id);
         self.of_node.entry(instance.node).or_default().insert(instance.id);
         self.instances.insert(instance.id, Arc::new(instance));
@@ -193,6 +228,10 @@ impl Records {
 
     fn drop_instance(&mut self, id: Uuid) {
         let Some(old) = self.instances.remove(&id) else { return };
+        self.claimed_twice.remove(&id);
+        if let Some(since) = gone_since(&old) {
+            self.gone.remove(&(since, id));
+        }
         if let Some(ids) = self.of_owner.get_mut(&old.owner) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -206,6 +245,10 @@ impl Records {
             }
         }
     }
+}
+
+fn gone_since(instance: &Instance) -> Option<u64> {
+    instance.ended_at_ms.filter(|_| instance.state == State::Gone)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub enum Key {
     Account(AccountName),
     Node(Uuid),
     Instance(Uuid),
+    /// That a node speaks; gone when its lease has ended.
+    Lease(Uuid),
 }
 
 /// One record as it is now, or that there is none any more.
@@ -22,6 +24,8 @@ pub enum Change {
     Account(Account),
     Node(Node),
     Instance(Instance),
+    /// A node speaks.
+    Lease(Uuid),
     Gone(Key),
 }
 
@@ -31,4 +35,6 @@ pub struct Snapshot {
     pub accounts: Vec<Account>,
     pub nodes: Vec<Node>,
     pub instances: Vec<Instance>,
+    /// The nodes that speak.
+    pub leases: Vec<Uuid>,
 }

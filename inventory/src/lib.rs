@@ -6,10 +6,26 @@
 
 pub mod catalogue;
 pub mod change;
+pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
+pub mod labels;
+pub mod merge;
 pub mod model;
 pub mod names;
+pub mod report;
+pub mod store;
+pub mod sweep;
+pub mod write;
 
 pub use catalogue::Catalogue;
 pub use change::{Change, Key, Snapshot};
-pub use model::{Account, BoundCertificate, Instance, Limits, Node, Scope, SshKey, State, Token};
+pub use embedded::Embedded;
+pub use labels::Labels;
+pub use merge::{Merged, merge};
+pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope, SshKey, State, Token};
 pub use names::{AccountName, NameError};
+pub use report::Claim;
+pub use store::{Health, LEASE, Store, StoreError};
+pub use sweep::sweep;
+pub use write::{Record, Write, WriteError};

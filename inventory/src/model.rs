@@ -3,12 +3,12 @@
 //! Every field beyond the first few has a default, so that records of an older version are read by a newer one, and what a version does not know
 //! is left out rather than refused. Nothing secret is in here: of tokens there is the SHA-256 alone, of keys the public half.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::labels::Labels;
 use crate::names::AccountName;
+use crate::report::Claim;
 
 /// A machine that runs an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct Node {
     /// An agent that speaks as cmon-agent does (plain HTTP, `/v1/UUID/metrics`), not as ours.
     #[serde(default)]
     pub is_cmon: bool,
+    /// Since when it has said nothing, in ms since 1970, once its lease has ended; while it speaks, none. Whether it speaks *now* is
+    /// [`Catalogue::is_reachable`](crate::Catalogue::is_reachable)'s to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since_ms: Option<u64>,
 }
 
 /// What an instance does, as its agent last said: `sonde_instance_state` of the contract.
@@ -90,10 +94,33 @@ pub struct Instance {
     #[serde(default)]
     pub groups: Vec<String>,
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// When it was last not alive any more, in ms since 1970; while it lives, none.
     #[serde(default)]
     pub ended_at_ms: Option<u64>,
+    /// What other nodes than `node` say of it, which say that it lives there. While there is one, nobody is served: see
+    /// [`Instance::is_claimed_twice`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rivals: Option<Box<[Rival]>>,
+}
+
+/// Another node's claim to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rival {
+    pub node: Uuid,
+    /// All that it says, so that it counts at once when the first claim ends.
+    pub claim: Claim,
+}
+
+impl Instance {
+    /// The reason that is given where two nodes claim an instance, as `X-Sonde-Reason`.
+    pub const CLAIMED_TWICE: &str = "claimed_twice";
+
+    /// Whether several nodes say that it lives on them: then it is 503 with [`Self::CLAIMED_TWICE`] for the owner of the record, and is
+    /// asked of none of them.
+    pub fn is_claimed_twice(&self) -> bool {
+        self.rivals.is_some()
+    }
 }
 
 /// A tenant, or the operator.

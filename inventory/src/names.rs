@@ -4,6 +4,7 @@
 //! nothing else than letters, digits and `._-` is taken, and 63 bytes at most (RFC 1035 §2.3.4). The agent's rule for owners is the same.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +18,10 @@ pub struct NameError {
     name: String,
 }
 
-/// The name of an account.
+/// The name of an account; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AccountName(Box<str>);
+pub struct AccountName(Arc<str>);
 
 impl AccountName {
     /// The account that owns what no rule gives to another.
@@ -57,7 +58,7 @@ impl TryFrom<String> for AccountName {
 
 impl From<AccountName> for String {
     fn from(name: AccountName) -> Self {
-        name.0.into()
+        (*name.0).into()
     }
 }
 

@@ -37,6 +37,7 @@ use crate::keeper::stopped;
 
 pub use routes::Room;
 pub use spare::Spare;
+pub(crate) use tls::is_proxy;
 pub use tls::{TlsError, TlsFiles};
 
 /// From the end of a request to the end of the next head: longer than a Prometheus lets a connection idle.
