@@ -5,6 +5,7 @@
 
 mod account;
 mod agent;
+mod cert;
 mod client;
 mod explain;
 mod failure;
@@ -72,6 +73,9 @@ enum Command {
     /// The machines, and who may run there
     #[command(subcommand)]
     Node(node::Node),
+    /// Certificates of accounts, nodes and proxies, and the authorities that sign them
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Print one instance's exposition
     Get(get::Get),
     /// Say in a sentence why an instance's sensors are as they are
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
         Command::Key(key) => key.run(),
         Command::Token(token) => token.run(),
         Command::Node(node) => node.run(),
+        Command::Cert(cert) => cert.run(),
         Command::Get(get) => get.run(),
         Command::Explain(explain) => explain.run(),
         Command::Broker(broker) => broker.run(),

@@ -39,6 +39,11 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// The folder that was named.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
     /// One request. A refusal is the proxy's own sentence.
     pub fn ask(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Value, Failure> {
         let socket = self.socket()?;

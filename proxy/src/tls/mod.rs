@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use limits::{HandshakeLimits, Handshakes};
 pub use peer::Peer;
+#[cfg(feature = "fuzzing")]
+pub use peer::{peer_of, tier_peer_of};
 pub use public::{PublicSettings, PublicTls};
 pub use tier::{TierSettings, TierTls};
 pub use upstream::{UpstreamTls, upstream_tls};

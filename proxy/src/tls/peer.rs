@@ -112,6 +112,18 @@ impl Peer {
     }
 }
 
+/// A tenant's peer with this certificate, without a handshake: for fuzzing alone, since nobody has proven its key.
+#[cfg(feature = "fuzzing")]
+pub fn peer_of(certificate: &[u8]) -> Peer {
+    Peer::showing(Presented::tenant(Some(&[certificate.into()])), None)
+}
+
+/// The same at the tier's door.
+#[cfg(feature = "fuzzing")]
+pub fn tier_peer_of(certificate: &[u8]) -> Peer {
+    Peer::showing(Presented::tier(Some(&[certificate.into()])), None)
+}
+
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fingerprint = self.fingerprint();

@@ -32,7 +32,7 @@ pub enum Algorithm {
 }
 
 pub const ALGORITHMS: [Algorithm; 6] =
-    [Algorithm::Rsa(2048), Algorithm::Rsa(4096), Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Ed25519];
+    [Algorithm::Rsa(2048), Algorithm::Rsa(3072), Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Ed25519];
 
 pub enum Key {
     Rsa(Box<RsaKeyPair>),
