@@ -207,7 +207,7 @@ fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some(answer);
+        return Some(closing(answer));
     }
     let headers = request.headers();
     let has_length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
@@ -218,7 +218,7 @@ fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
     (size > TARGET_BYTES).then(|| sentence(StatusCode::URI_TOO_LONG, "the path and query are too long"))
 }
 
-/// What comes next on the connection is not to be read: it may be what somebody has hidden in the body.
+/// HTTP/1.1's connection ends with it: what comes next on it may be what somebody has hidden in a body.
 fn closing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     answer
