@@ -10,26 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sonde_collect::{GroupSource, Match, NodeId, ProcessGroup, Rules};
+use sonde_collect::{GroupSource, Match, Names, NodeId, ProcessGroup, Rules};
 use sonde_host::{Policy, Share};
 
 mod listen;
 mod policy;
 mod print;
+mod reading;
 mod report;
 mod rules;
 mod sandbox;
 
 pub use listen::Tls;
+pub(crate) use reading::HIGHEST_FLOOR;
 pub use report::{Report, ReportTls};
 pub use rules::OwnerRule;
 pub use sandbox::Sandbox;
 
-/// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
-const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
-const LOWEST_FLOOR: Duration = Duration::from_millis(50);
-/// No floor is higher, the operator's or an overloaded node's.
-pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
@@ -54,7 +51,7 @@ pub enum ConfigError {
 struct Raw {
     listen: listen::RawListen,
     node: RawNode,
-    reading: RawReading,
+    reading: reading::RawReading,
     report: Option<report::RawReport>,
     policy: toml::Table,
     sandbox: sandbox::RawSandbox,
@@ -77,12 +74,6 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawNode {
     id: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawReading {
-    floor: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +122,8 @@ pub struct Config {
     pub node_id: Option<String>,
     pub floor: Duration,
     pub report: Option<Report>,
+    /// Whose names the native series carry.
+    pub names: Names,
     pub policy: Policy,
     pub sandbox: Sandbox,
     /// What an account may use of the node, where nothing else is said of it.
@@ -198,10 +191,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             "listen.address {listen} is not a loopback address: it needs [listen.tls] certificate, key and client_ca, or 127.0.0.1"
         ));
     }
-    let floor = duration("reading.floor", raw.reading.floor.as_deref(), faults).unwrap_or(DEFAULT_FLOOR);
-    if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
-        faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
-    }
+    let (floor, names) = reading::read(&raw.reading, faults);
     if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
         faults.push(format!("node.id: {error}"));
     }
@@ -213,6 +203,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         node_id: raw.node.id,
         floor,
         report: report::read(raw.report, folder, faults),
+        names,
         policy: policy::read(raw.policy, faults),
         sandbox: sandbox::read(raw.sandbox, folder, faults),
         accounts: sandbox::accounts(raw.accounts, &share, faults),

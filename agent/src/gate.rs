@@ -66,7 +66,8 @@ impl Gate {
 }
 
 fn take((reader, judge): &mut (InstanceReader, Judge)) -> Answer {
-    let Ok(reading) = reader.read() else { return Answer::Gone };
+    let Ok(mut reading) = reader.read() else { return Answer::Gone };
     let judgement = judge.judge(&reading);
+    reading.cpu_lately = judge.cpu_lately(&reading);
     Answer::Taken(Arc::new(Taken { reading, judgement }))
 }

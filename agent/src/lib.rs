@@ -27,6 +27,8 @@ mod reload;
 mod report;
 mod scrape_config;
 mod sensor_files;
+#[cfg(test)]
+mod series_page;
 mod serve;
 mod state_files;
 

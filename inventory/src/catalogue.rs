@@ -39,6 +39,8 @@ struct Records {
     of_token: HashMap<String, AccountName>,
     /// From an issued certificate's SHA-256 in hexadecimal.
     of_certificate: HashMap<String, AccountName>,
+    /// How often an account was put or taken away.
+    accounts_revision: u64,
 }
 
 impl Default for Catalogue {
@@ -55,7 +57,10 @@ impl Catalogue {
         snapshot.nodes.into_iter().for_each(|node| fresh.put_node(node));
         snapshot.instances.into_iter().for_each(|instance| fresh.put_instance(instance));
         fresh.leases.extend(snapshot.leases);
-        let old = std::mem::replace(&mut *self.records.write().unwrap_or_else(PoisonError::into_inner), fresh);
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.accounts_revision += records.accounts_revision + 1;
+        let old = std::mem::replace(&mut *records, fresh);
+        drop(records);
         self.move_on();
         // A million records take a while to drop: not under the lock.
         drop(old);
@@ -88,6 +93,11 @@ impl Catalogue {
     /// Moves with each batch of changes.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// Moves when accounts do, and not with instances: for what is derived of all accounts.
+    pub fn accounts_revision(&self) -> u64 {
+        self.read().accounts_revision
     }
 
     pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
@@ -189,11 +199,13 @@ impl Records {
         for certificate in &account.certificates {
             self.of_certificate.insert(certificate.sha256.clone(), account.name.clone());
         }
+        self.accounts_revision += 1;
         self.accounts.insert(account.name.clone(), Arc::new(account));
     }
 
     fn drop_account(&mut self, name: &AccountName) {
         let Some(old) = self.accounts.remove(name) else { return };
+        self.accounts_revision += 1;
         for token in &old.tokens {
             // Only what leads here: two accounts may have been given one token by mistake.
             if self.of_token.get(&token.sha256) == Some(name) {

@@ -13,6 +13,7 @@ mod bounds;
 mod print;
 
 use crate::identity::AuthorityFiles;
+use crate::names::{NamesConfig, RawNames};
 use crate::tls::{CertificateFiles, HandshakeLimits, PublicSettings, TierSettings};
 
 pub use bounds::{Bounds, Quota};
@@ -56,6 +57,7 @@ struct Raw {
     limits: bounds::RawQuota,
     bounds: bounds::RawBounds,
     access_log: RawLog,
+    names: Option<RawNames>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -161,6 +163,8 @@ pub struct Config {
     pub limits: Quota,
     pub bounds: Bounds,
     pub log_lines_per_second: u32,
+    /// The zone that we serve in DNS; `None` for none.
+    pub names: Option<NamesConfig>,
 }
 
 impl Config {
@@ -200,6 +204,7 @@ impl Config {
             ("tier", self.tier != other.tier),
             ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
             ("bounds", self.bounds != other.bounds),
+            ("names", self.names != other.names),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -240,6 +245,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     }
     let limits = bounds::quota(&raw.limits, faults);
     let bounds = bounds::read(&raw.bounds, faults);
+    let names = raw.names.and_then(|names| names.check(suffix.as_deref()?, folder, faults));
     Some(Config {
         public,
         tier_listen,
@@ -253,6 +259,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         limits,
         bounds,
         log_lines_per_second: lines,
+        names,
     })
 }
 

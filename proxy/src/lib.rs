@@ -17,6 +17,7 @@ mod flight;
 pub mod identity;
 pub mod issue;
 mod limits;
+pub mod names;
 mod proxy;
 mod reload;
 pub mod reports;

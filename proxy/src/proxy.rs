@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, StoreConfig};
 use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
+use crate::names::{self, ListKey, ListKeyError, NamesError};
 use crate::reload::Reloader;
 use crate::reports::{self, Reports};
 use crate::serve::{self, Door, Paces, stopped};
@@ -51,6 +52,12 @@ pub enum StartError {
     NoEtcd,
     #[error("the operator's socket cannot be made")]
     Socket(#[from] SocketError),
+    #[error("names cannot be served")]
+    Names(#[from] NamesError),
+    #[error("labels of lists cannot be made")]
+    ListKey(#[from] ListKeyError),
+    #[error("other proxies cannot be looked at")]
+    Probe { source: rustls::Error },
     #[error("the thread for the admin routes cannot be started")]
     Thread { source: io::Error },
 }
@@ -92,13 +99,14 @@ impl Proxy {
         desk_listener.set_nonblocking(true).map_err(listen(config.admin))?;
         let admin = desk_listener.local_addr().map_err(listen(config.admin))?;
 
+        let names = names_server(&config, public.port(), catalogue.clone()).await?;
         let tier = tier_listener(&config).await?;
         let tier_address = tier.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
 
         let (stop, stopping) = watch::channel(false);
         let (gone, going) = watch::channel(false);
         let (published, config_now) = watch::channel(Arc::new(config));
-        let door = Arc::new(door(config_now, catalogue.clone(), upstream_files.as_ref(), public));
+        let door = Arc::new(door(config_now, catalogue.clone(), upstream_files.as_ref(), public)?);
         let reloader = Reloader {
             path,
             published: Arc::new(published),
@@ -120,6 +128,9 @@ impl Proxy {
         ];
         if let Some((listener, tls)) = tier {
             others.push(tokio::spawn(serve::serve_tier(listener, tls, reports.clone(), stopping.clone())));
+        }
+        if let Some(names) = names {
+            others.push(tokio::spawn(names.run(stopping.clone())));
         }
         let keeping = stopping.clone();
         others.push(tokio::spawn(async move { reports.keep(keeping).await }));
@@ -180,6 +191,18 @@ impl Proxy {
     }
 }
 
+/// The zone's server, where the operator wants one.
+async fn names_server(
+    config: &Config,
+    port: u16,
+    catalogue: Arc<Catalogue>,
+) -> Result<Option<names::Server>, StartError> {
+    let Some(names) = &config.names else { return Ok(None) };
+    let alive = names::follow_proxies(names.addresses.clone(), port, &config.suffix);
+    let settings = names.settings(port, alive.map_err(|source| StartError::Probe { source })?)?;
+    Ok(Some(names::Server::bind(&settings, catalogue).await?))
+}
+
 fn open(config: &StoreConfig) -> Result<Store, StartError> {
     match config {
         StoreConfig::Embedded(path) => Ok(Store::Embedded(Embedded::open(path)?)),
@@ -203,29 +226,32 @@ fn door(
     catalogue: Arc<Catalogue>,
     upstream_files: Option<&UpstreamTls>,
     public: SocketAddr,
-) -> Door {
+) -> Result<Door, StartError> {
     let (bounds, suffix) = {
         let config = config.borrow();
         (config.bounds, config.suffix.clone())
     };
+    let list_key = config.borrow().names.as_ref().and_then(|names| names.list_key.as_deref().map(ListKey::load));
+    let discovery = discovery::Settings::new(public.to_string(), Some(suffix), DATACENTER.to_owned())
+        .with_lists(list_key.transpose()?);
     let descriptors = raise_descriptors();
     let most = usize::try_from(descriptors / PART).unwrap_or(usize::MAX).min(bounds.connections as usize);
     let node_tls = upstream_files
         .cloned()
         .map(|files| -> NodeTls { Arc::new(move |node| Ok(Arc::new(upstream_tls(&files, node)))) });
-    Door {
+    Ok(Door {
         catalogue,
         config,
         accounts: Arc::new(Accounts::new(bounds.scrapes_in_flight)),
         flights: Flights::default(),
         upstream: Upstream::new(node_tls, bounds.scrapes_per_node),
-        discovery: discovery::Settings::new(public.to_string(), Some(suffix), DATACENTER.to_owned()),
+        discovery,
         about: Arc::default(),
         log: AccessLog::default(),
         paces: Paces::default(),
         connections: Arc::new(Connections::with_addresses(most, bounds.connections_per_address as usize)),
         spare: Spare::take(descriptors),
-    }
+    })
 }
 
 /// Ends what breaks its pace, and forgets what is old.

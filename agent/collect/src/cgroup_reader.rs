@@ -20,7 +20,7 @@ use crate::reading::{Descriptors, Gone, LeaderState, Reading};
 use crate::source::{Buffer, Directory, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{process, starvation, walk};
+use crate::{dataset, process, starvation, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -158,6 +158,7 @@ impl CgroupReader {
         // Asked for before the processes were counted; as often as not the answer is there by now.
         if reading.leader.is_some() {
             reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+            reading.zfs = dataset::of_root(&self.roots, reading, &mut scratch.buffer);
         }
         self.identity()
     }
@@ -173,7 +174,8 @@ impl CgroupReader {
 
     fn read_plan(&mut self, reading: &mut Reading, buffer: &mut Buffer) {
         let mut inactive_file = None;
-        for (item, name, file) in &self.files {
+        let mut began = Instant::now();
+        for (at, (item, name, file)) in self.files.iter().enumerate() {
             match file.read(buffer) {
                 Ok(text) => {
                     if let Some(inactive) = take(*item, text, reading) {
@@ -185,6 +187,14 @@ impl CgroupReader {
                 }
                 Err(Fault::Gone) => self.lost_a_file = true,
                 Err(Fault::Unsupported) => {}
+            }
+            // The clock is asked where one part ends and the next begins, and not for each file.
+            let next = self.files.get(at + 1).map(|(item, ..)| item.part());
+            if next != Some(item.part()) {
+                if let Some(took_ns) = item.part().of(&mut reading.took) {
+                    *took_ns += nanoseconds_since(began);
+                }
+                began = Instant::now();
             }
         }
         reading.memory.set_working_set(inactive_file);
@@ -323,6 +333,11 @@ pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Op
         }
     }
     counted.then_some(all)
+}
+
+/// How long since then.
+pub(crate) fn nanoseconds_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unix_seconds(time: SystemTime) -> Option<f64> {

@@ -4,6 +4,9 @@
 //! closed as soon as the leader is seen to be gone, before another is looked for. Those of the host's namespace are never opened: what
 //! they tell is the node's.
 
+use std::time::Instant;
+
+use crate::cgroup_reader::nanoseconds_since;
 use crate::found::Found;
 use crate::leader::Leader;
 use crate::mounts::Roots;
@@ -66,6 +69,7 @@ impl Led {
     /// What its network namespace tells.
     pub(crate) fn read_network(&self, scratch: &mut Scratch, reading: &mut Reading) {
         for (file, kept) in &self.network {
+            let began = Instant::now();
             let text = match kept.read(&mut scratch.buffer) {
                 Ok(text) => text,
                 Err(Fault::Problem(reason)) => {
@@ -79,6 +83,7 @@ impl Led {
                 let (interfaces, left_out) = netdev::parse(text);
                 (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
                 reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
+                reading.took.interfaces_ns += nanoseconds_since(began);
                 continue;
             }
             let it = reading.transport.get_or_insert_default();
@@ -87,6 +92,7 @@ impl Led {
                 NetFile::Snmp | NetFile::Netstat => scratch.headers.parse(text, it),
                 NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
             }
+            reading.took.transport_ns += nanoseconds_since(began);
         }
     }
 }

@@ -84,6 +84,9 @@ impl InstanceReader {
             Source::Processes(source) => source.read(&mut reading)?,
         }
         reading.took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Source::Processes(_) = self.source {
+            reading.took.cpu_ns = reading.took_ns;
+        }
         Ok(reading)
     }
 }

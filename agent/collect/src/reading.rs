@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 pub(crate) use memory::memory_part;
 pub use memory::{MEMORY_PARTS, Memory, MemoryEvents};
 
+pub use crate::dataset::Objset;
 use crate::space::Space;
 use crate::state::ReadProblem;
 use crate::transport::Transport;
@@ -240,6 +241,30 @@ pub struct LeaderState {
     pub state: u8,
 }
 
+/// CPU time between an earlier reading and this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuLately {
+    /// Of all CPUs together.
+    pub used_ns: u64,
+    /// How long that was. Not 0.
+    pub over_ns: u64,
+}
+
+/// How long parts of a reading took, in nanoseconds. Of a process group the walk through `/proc`, which is all of it, is `cpu`'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// The files of CPU and pressure.
+    pub cpu_ns: u64,
+    /// Those of memory.
+    pub memory_ns: u64,
+    /// Those of block devices.
+    pub devices_ns: u64,
+    /// The list of interfaces.
+    pub interfaces_ns: u64,
+    /// TCP, UDP and sockets.
+    pub transport_ns: u64,
+}
+
 /// One reading of one instance.
 #[derive(Clone, Debug)]
 pub struct Reading {
@@ -249,6 +274,8 @@ pub struct Reading {
     pub taken_at_unix: SystemTime,
     /// How long it took.
     pub took_ns: u64,
+    /// How long parts of it took.
+    pub took: Took,
     /// CPU time.
     pub cpu: Option<Cpu>,
     /// Throttling.
@@ -280,6 +307,10 @@ pub struct Reading {
     pub loopback_transmit_dropped: Option<u64>,
     /// TCP, UDP and sockets; none for an instance in the host's network namespace.
     pub transport: Option<Transport>,
+    /// What ZFS counts of the data set that its root is; none where it is none.
+    pub zfs: Option<Objset>,
+    /// CPU time of late, where there was an earlier reading to compare with.
+    pub cpu_lately: Option<CpuLately>,
     /// The file system of its root, as last told: it is asked apart, and may be older than the rest.
     pub space: Option<Space>,
     /// Frozen or not; none where that cannot be asked.
@@ -301,6 +332,7 @@ impl Reading {
             taken_at: Instant::now(),
             taken_at_unix: SystemTime::now(),
             took_ns: 0,
+            took: Took::default(),
             cpu: None,
             throttling: None,
             held_ns: None,
@@ -316,6 +348,8 @@ impl Reading {
             interfaces_left_out: 0,
             loopback_transmit_dropped: None,
             transport: None,
+            zfs: None,
+            cpu_lately: None,
             space: None,
             freezer: None,
             leader: None,

@@ -11,9 +11,11 @@
 //! Which file system an instance's root is may be of a tenant's making. It is opened as a mere handle (`O_PATH`), its
 //! mount is found by number in the process's own mount table, and only kinds that the kernel serves out of itself
 //! ([`KINDS`]) are asked at all: never FUSE, NFS or another that somebody else answers for. An overlay can still hide
-//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is handed on.
+//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is
+//! handed on; ZFS writes that of its own mounts itself.
 
 mod mount_table;
+mod of_node;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,7 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mount_table::{is_left_out, mount_number, mounts_of};
+use mount_table::{mount_number, mounts_of};
+pub use of_node::NodeSpace;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 
 use crate::leader::{self, Leader};
@@ -58,6 +61,8 @@ pub struct FileSystem {
     pub device: String,
     /// Its size.
     pub size_bytes: u64,
+    /// What it is counted in; of ZFS the `recordsize`.
+    pub block_bytes: u64,
     /// What is not in use.
     pub free_bytes: u64,
     /// Of that, what is not kept for root.
@@ -68,6 +73,8 @@ pub struct FileSystem {
     pub inodes_free: Option<u64>,
     /// Whether it is mounted so that nothing can be written.
     pub read_only: bool,
+    /// Of ZFS which data set it is, by the name that ZFS itself gives as the mount's source.
+    pub dataset: Option<String>,
 }
 
 /// The last answer, and how old it is.
@@ -293,10 +300,11 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
         name if name.starts_with("/dev/") => name,
         _ => kind.to_owned(),
     };
-    said(&handle, kind, device)
+    let dataset = if kind == "zfs" { mount.dataset() } else { None };
+    said(&handle, kind, device, dataset)
 }
 
-fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSystem> {
+fn said(handle: &OwnedFd, kind: &'static str, device: String, dataset: Option<String>) -> Option<FileSystem> {
     let said = rustix::fs::fstatvfs(handle.as_fd()).ok()?;
     let size = |blocks: u64| blocks.checked_mul(said.f_frsize);
     let counted = said.f_files > 0;
@@ -304,11 +312,13 @@ fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSyst
         kind,
         device,
         size_bytes: size(said.f_blocks)?,
+        block_bytes: said.f_frsize,
         free_bytes: size(said.f_bfree)?,
         available_bytes: size(said.f_bavail)?,
         inodes: counted.then_some(said.f_files),
         inodes_free: counted.then_some(said.f_ffree),
         read_only: said.f_flag.contains(StatVfsMountFlags::RDONLY),
+        dataset,
     })
 }
 
@@ -343,55 +353,6 @@ impl Watch {
     /// The last answer.
     pub(crate) fn last(&self, now: Instant) -> Option<Space> {
         self.slot.last(now)
-    }
-}
-
-/// File systems of the node that are asked at most.
-const MOUNTS: usize = 256;
-
-/// Keeps asking for the file systems of the node.
-#[derive(Debug)]
-pub struct NodeSpace {
-    pool: SpacePool,
-    mounts: Mutex<Vec<(u64, PathBuf, Arc<Slot>)>>,
-}
-
-impl NodeSpace {
-    /// That asks on `pool`.
-    pub fn new(pool: SpacePool) -> Self {
-        Self { pool, mounts: Mutex::default() }
-    }
-
-    /// Asks for all that are mounted, and gives the last answers: mount points as the first process sees them.
-    pub(crate) fn look(&self, roots: &Arc<Roots>, now: Instant, buffer: &mut Buffer) -> Vec<(String, Space)> {
-        // Of its own the agent may see less, if its unit says so; where it may not look at the first process, it must do.
-        let first = [roots.proc.join("1"), roots.proc.join("self")];
-        let Some(first) = first.into_iter().find(|process| std::fs::read_link(process.join("root")).is_ok()) else {
-            return Vec::new();
-        };
-        let Ok(table) = buffer.read_path(&first.join("mountinfo")) else {
-            return Vec::new();
-        };
-        let mut known = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *known);
-        for mount in mounts_of(table).filter(|mount| mount.kind.is_some()) {
-            let point = crate::mounts::unescaped(mount.point);
-            if known.len() >= MOUNTS || is_left_out(&point) {
-                continue;
-            }
-            let same = |(number, at, _): &&(u64, PathBuf, _)| *number == mount.number && *at == point;
-            let slot = old.iter().find(same).map(|(.., slot)| slot.clone()).unwrap_or_default();
-            known.push((mount.number, point, slot));
-        }
-        let mut all = Vec::new();
-        for (number, point, slot) in known.iter() {
-            let whose = Whose::Mount { first: first.clone(), number: *number, point: point.clone() };
-            self.pool.ask(slot, roots, now, whose);
-            if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
-                all.push((point.to_owned(), space));
-            }
-        }
-        all
     }
 }
 

@@ -24,7 +24,9 @@ impl Config {
         if let Some(id) = &self.node_id {
             root.insert("node".into(), table([("id", text(id))]).into());
         }
-        root.insert("reading".into(), table([("floor", milliseconds(self.floor))]).into());
+        let names = self.names.list().into_iter().map(text).collect();
+        let reading = table([("floor", milliseconds(self.floor)), ("names", toml::Value::Array(names))]);
+        root.insert("reading".into(), reading.into());
         if let Some(report) = &self.report {
             root.insert("report".into(), report::table_of(report).into());
         }

@@ -32,7 +32,11 @@ use sonde_listen::{Connections, is_want_of_descriptors, is_want_of_the_node};
 
 use crate::keeper::stopped;
 
+#[cfg(test)]
+pub(crate) use exposition::about_sensors;
 pub use routes::Room;
+#[cfg(test)]
+pub(crate) use sandbox::families as sandbox_families;
 pub(crate) use tls::is_proxy;
 pub use tls::{TlsError, TlsFiles};
 

@@ -30,6 +30,9 @@ impl Config {
         if let Some(tier) = &self.tier {
             root.insert("tier".into(), tier_table(tier).into());
         }
+        if let Some(names) = &self.names {
+            root.insert("names".into(), names.to_table().into());
+        }
         root.to_string()
     }
 

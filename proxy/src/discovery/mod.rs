@@ -28,6 +28,7 @@ use self::http_sd::Role;
 use self::query::{Query, Refusal, Selection};
 use self::waiting::{Patience, Waiting};
 use crate::caller::Caller;
+use crate::names::ListKey;
 
 pub use self::view::LISTED_AFTER_END;
 
@@ -43,12 +44,18 @@ pub struct Settings {
     pub suffix: Option<String>,
     /// What we say to be, to clients of Consul.
     pub datacenter: String,
+    lists: Option<ListKey>,
     waiting: Waiting,
 }
 
 impl Settings {
     pub fn new(address: String, suffix: Option<String>, datacenter: String) -> Self {
-        Self { address, suffix, datacenter, waiting: Waiting::default() }
+        Self { address, suffix, datacenter, lists: None, waiting: Waiting::default() }
+    }
+
+    /// With what the labels of lists in DNS are made with, so that each account can be told its own.
+    pub fn with_lists(self, key: Option<ListKey>) -> Self {
+        Self { lists: key, ..self }
     }
 
     /// Answers every waiting question now, and none late from here on: we stop.
@@ -95,6 +102,7 @@ enum Route {
     Containers,
     ComputeNodes,
     HttpSd,
+    DnsName,
     Consul(consul::Route),
 }
 
@@ -104,6 +112,7 @@ impl Route {
             "/v1/discover" => Some(Self::Containers),
             "/v1/gz/discover" => Some(Self::ComputeNodes),
             "/v1/sd/http" => Some(Self::HttpSd),
+            "/v1/sd/dns" => Some(Self::DnsName),
             _ => consul::Route::of(path).map(Self::Consul),
         }
     }
@@ -136,6 +145,7 @@ pub async fn answer(
         Route::Containers => containers(query, caller, catalogue),
         // As cmon: whatever the query says.
         Route::ComputeNodes => Ok(json(triton::compute_nodes(all(&view::nodes(caller, catalogue))))),
+        Route::DnsName => Ok(dns_name(caller, settings)),
         Route::HttpSd => http_sd(query, caller, catalogue, &place),
     };
     Some(answered.unwrap_or_else(|refused| refusal(StatusCode::BAD_REQUEST, &refused.to_string())))
@@ -168,6 +178,21 @@ fn http_sd(
         Role::Node => http_sd::nodes(&place.authority, all(&view::nodes(caller, catalogue))),
         Role::Account => http_sd::account(&place.authority, caller),
     }))
+}
+
+/// The name of the account's list in DNS, for `dns_sd_configs`: whoever has it has all of the list, so it is told to a credential that is for all.
+fn dns_name(caller: &Caller, settings: &Settings) -> Response<Bytes> {
+    match (&settings.lists, &settings.suffix) {
+        (Some(_), Some(_)) if caller.groups.is_some() => {
+            refusal(StatusCode::FORBIDDEN, "this credential is for some groups, and the list in DNS has all")
+        }
+        (Some(key), Some(suffix)) => {
+            let mut response = refusal(StatusCode::OK, &format!("{}.{suffix}", key.label(&caller.account.name)));
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        _ => refusal(StatusCode::NOT_FOUND, "there are no lists in DNS here"),
+    }
 }
 
 async fn blocking(

@@ -39,6 +39,7 @@ fn catalogue() -> Catalogue {
             record(0x12, "a", json!({ "name": "x", "alias": "back", "groups": ["db"] })),
             record(0x13, "b", json!({ "name": "secret-of-b", "groups": ["web"] })),
         ],
+        ..Snapshot::default()
     });
     catalogue
 }
@@ -357,4 +358,17 @@ async fn a_waiter_whose_account_changed_learns_nothing_new() {
     catalogue.apply([Change::Gone(Key::Account(name("a"))), Change::Instance(record(0x30, "a", json!({})))]);
     let answer = tokio::time::timeout(Duration::from_secs(2), waiting).await.unwrap().unwrap();
     assert_eq!(answer.body(), first.body());
+}
+
+#[tokio::test]
+async fn an_account_is_told_its_own_name_in_dns() {
+    let catalogue = catalogue();
+    let (all, part) = (caller(&catalogue, "a", None), caller(&catalogue, "a", Some(&["db"])));
+    assert_eq!(ask(&catalogue, &all, "/v1/sd/dns").await.status(), 404);
+    let key = ListKey::new(&[1; 32]).unwrap();
+    let settings = settings().with_lists(Some(key.clone()));
+    let told = answer("/v1/sd/dns", None, &HeaderMap::new(), &all, &catalogue, &settings).await.unwrap();
+    assert_eq!(told.body(), &format!("{}.sonde.test\n", key.label(&name("a"))));
+    let refused = answer("/v1/sd/dns", None, &HeaderMap::new(), &part, &catalogue, &settings).await.unwrap();
+    assert_eq!(refused.status(), 403);
 }

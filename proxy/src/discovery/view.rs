@@ -45,6 +45,6 @@ pub(super) fn leaves_at(instance: &Instance) -> Option<SystemTime> {
 }
 
 /// What people call it.
-pub(super) fn alias(instance: &Instance) -> &str {
+pub(crate) fn alias(instance: &Instance) -> &str {
     if instance.alias.is_empty() { &instance.name } else { &instance.alias }
 }

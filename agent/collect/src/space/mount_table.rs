@@ -20,6 +20,15 @@ pub(super) struct MountLine<'t> {
     pub(super) point: &'t [u8],
     /// None where it is not one of [`KINDS`].
     pub(super) kind: Option<&'static str>,
+    /// Still with its octal escapes.
+    source: &'t [u8],
+}
+
+impl MountLine<'_> {
+    /// The source as the name of a data set.
+    pub(super) fn dataset(&self) -> Option<String> {
+        crate::mounts::unescaped(self.source).into_os_string().into_string().ok().filter(|name| !name.is_empty())
+    }
 }
 
 /// The lines of `/proc/<pid>/mountinfo` (proc_pid_mountinfo(5)).
@@ -30,9 +39,11 @@ pub(super) fn mounts_of(mountinfo: &[u8]) -> impl Iterator<Item = MountLine<'_>>
         let device = std::str::from_utf8(fields.nth(1)?).ok()?;
         let point = fields.nth(1)?;
         // Optional fields follow, up to a lone hyphen.
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = fields.next()?;
+        let source = fields.next().unwrap_or_default();
         let kind = KINDS.into_iter().find(|known| known.as_bytes() == kind);
-        Some(MountLine { number, device, point, kind })
+        Some(MountLine { number, device, point, kind, source })
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::mount_table::is_left_out;
 use super::*;
 
 const TABLE: &[u8] = b"22 27 0:21 / /proc rw,relatime - proc proc rw\n\
@@ -26,6 +27,13 @@ fn mount_table() {
     assert_eq!(mount_number(b"pos:\t0\nflags:\t012100000\nmnt_id:\t28\nino:\t2\n"), Some(28));
     assert_eq!(mount_number(b"pos:\t0\nmnt_id:\t2"), None);
     assert_eq!(mount_number(b""), None);
+}
+
+#[test]
+fn a_data_set_is_named_by_its_mount() {
+    let table = b"28 27 0:60 / / rw,noatime - zfs tank/with\\040blank rw,xattr\n29 27 0:61 / /b rw - zfs \\377 rw\n";
+    let names: Vec<_> = mounts_of(table).map(|line| (line.kind, line.dataset())).collect();
+    assert_eq!(names, [(Some("zfs"), Some("tank/with blank".to_owned())), (Some("zfs"), None)]);
 }
 
 #[test]
@@ -151,8 +159,18 @@ fn file_system(size_bytes: u64) -> FileSystem {
     let (inodes, inodes_free) = (None, None);
     let (free_bytes, available_bytes) = (0, 0);
     let device = "overlay".to_owned();
-    let read_only = false;
-    FileSystem { kind: "overlay", device, size_bytes, free_bytes, available_bytes, inodes, inodes_free, read_only }
+    FileSystem {
+        kind: "overlay",
+        device,
+        size_bytes,
+        block_bytes: 4096,
+        free_bytes,
+        available_bytes,
+        inodes,
+        inodes_free,
+        read_only: false,
+        dataset: None,
+    }
 }
 
 /// One owner's file systems do not answer; another's do.

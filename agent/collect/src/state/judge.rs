@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::{InstanceState, Judgement, Reason, Resource};
-use crate::reading::{Freezer, Reading, Stall, Throttling};
+use crate::reading::{CpuLately, Freezer, Reading, Stall, Throttling};
 
 /// How far back the reading lies that others are compared with, where they come that fast: more than a few of the
 /// kernel's CFS periods, less than scrapers commonly wait, so that of one scraper alone each reading is compared with the one before.
@@ -32,6 +32,7 @@ impl Share {
 #[derive(Clone, Debug)]
 struct Before {
     taken_at: Instant,
+    cpu_ns: Option<u64>,
     throttling: Option<Throttling>,
     oom_kills: Option<u64>,
     memory_limit_hits: Option<u64>,
@@ -48,6 +49,7 @@ impl Before {
         let interfaces = reading.network.iter().flatten();
         Self {
             taken_at: reading.taken_at,
+            cpu_ns: reading.cpu.map(|cpu| cpu.usage_ns),
             throttling: reading.throttling,
             oom_kills: reading.memory.oom_kills,
             memory_limit_hits: reading.memory.limit_hits,
@@ -85,6 +87,14 @@ impl Judge {
             self.next = Some(Before::of(current));
         }
         judgement
+    }
+
+    /// CPU time since the reading that `current`, just judged, was compared with.
+    pub fn cpu_lately(&self, current: &Reading) -> Option<CpuLately> {
+        let before = self.reference.as_ref().or(self.next.as_ref())?;
+        let over = current.taken_at.saturating_duration_since(before.taken_at);
+        let over_ns = u64::try_from(over.as_nanos()).ok().filter(|ns| *ns > 0)?;
+        Some(CpuLately { used_ns: current.cpu?.usage_ns.checked_sub(before.cpu_ns?)?, over_ns })
     }
 }
 

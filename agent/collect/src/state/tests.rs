@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::reading::{Descriptors, Freezer, Interface, LeaderState, Reading, Stall, Throttling};
+use crate::reading::{Cpu, CpuLately, Descriptors, Freezer, Interface, LeaderState, Reading, Stall, Throttling};
 
 fn reading() -> Reading {
     let mut reading = Reading::empty();
@@ -203,4 +203,24 @@ fn all_that_holds_is_said() {
         reasons: vec![Reason::Freezer, Reason::MemoryLimit, Reason::PidsLimit, Reason::OomKilled],
     };
     assert_eq!(judgement, expected);
+}
+
+#[test]
+fn cpu_of_late_is_over_the_time_that_is_judged() {
+    let mut judge = Judge::default();
+    let start = reading();
+    let mut at = |ms: u64, usage_ns: Option<u64>| {
+        let mut reading = start.clone();
+        reading.taken_at = start.taken_at + Duration::from_millis(ms);
+        reading.cpu = usage_ns.map(|usage_ns| Cpu { usage_ns, ..Cpu::default() });
+        judge.judge(&reading);
+        judge.cpu_lately(&reading)
+    };
+    let lately = |used_ns, over_ms: u64| Some(CpuLately { used_ns, over_ns: over_ms * 1_000_000 });
+    assert_eq!(at(0, Some(100)), None, "there is nothing to compare with");
+    assert_eq!(at(1_000, Some(150)), lately(50, 1_000));
+    assert_eq!(at(6_000, Some(400)), lately(300, 6_000));
+    assert_eq!(at(11_000, Some(500)), lately(100, 5_000), "since the one that is at least five seconds old");
+    assert_eq!(at(12_000, Some(300)), None, "a counter that fell tells nothing");
+    assert_eq!(at(13_000, None), None);
 }
