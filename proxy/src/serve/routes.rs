@@ -125,7 +125,7 @@ async fn route(connection: &Connection, request: &Request<Incoming>, arrived: In
 
 /// A request whose caller is known.
 struct Asking<'a> {
-    door: &'a Door,
+    door: &'a Arc<Door>,
     caller: &'a Caller,
     used: &'a Arc<Use>,
     request: &'a Request<Incoming>,
@@ -162,7 +162,7 @@ impl Asking<'_> {
             Wanted::Target(..) | Wanted::Nothing => ("", not_found()),
             Wanted::Forbidden => ("", sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics")),
             Wanted::Discovery => ("discovery", discover(door, caller, self.request).await),
-            Wanted::Account => ("account", account_target::answer(door, caller, self.used, headers, self.now)),
+            Wanted::Account => ("account", account_target::answer(door, caller, self.used, headers, self.now).await),
             Wanted::Instances => ("instances", lists::instances(door, caller, headers, self.now)),
             Wanted::Nodes => ("nodes", lists::nodes(door)),
             Wanted::Usage => ("usage", lists::usage(caller, self.used)),
