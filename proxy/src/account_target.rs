@@ -1,10 +1,10 @@
 //! `GET /v1/account/metrics`: one target about all of an account's instances, for dashboards that must not miss what is gone.
 //!
-//! It is made of the catalogue and of what this proxy counted, so it costs no agent anything and answers when none does. What is gone stays for
-//! 15 minutes, with its state. The figures of use are this proxy's alone: of several proxies a scraper adds them up.
+//! It is made of the catalogue, of what this proxy counted, and of what agents say of sensors so far as they say it in time; it answers when none does. What
+//! is gone stays for 15 minutes, with its state. The figures of use are this proxy's alone: of several proxies a scraper adds them up.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
@@ -14,18 +14,31 @@ use sonde_inventory::Instance;
 use crate::access::{self, called};
 use crate::caller::Caller;
 use crate::limits::{Outcome, Use};
-use crate::serve::{Answer, Door, STATES, exposition, sentence, typed};
+use crate::sensor_health::{self, SensorHealth};
+use crate::serve::{self, Answer, Door, STATES, exposition, sentence, typed};
+
+/// Of the scraper's time, this part is for asking agents how sensors stand.
+const ASKING_PART: u32 = 3;
 
 /// Answers it.
-pub(crate) fn answer(door: &Door, caller: &Caller, used: &Use, headers: &HeaderMap, now: SystemTime) -> Answer {
+pub(crate) async fn answer(
+    door: &Arc<Door>,
+    caller: &Caller,
+    used: &Use,
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Answer {
     if !door.catalogue.is_synced() {
         // An empty list would say that all is gone.
         return sentence(StatusCode::SERVICE_UNAVAILABLE, "the inventory is not here yet");
     }
     let instances = access::visible_instances(&door.catalogue, caller, now);
+    let part = serve::wait(headers) / ASKING_PART;
+    sensor_health::refresh(door, &caller.account.name, &instances, Instant::now() + part).await;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let (content_type, body) = exposition(accept, |writer| {
         write_instances(writer, &instances, used);
+        write_sensors(writer, &instances, &door.sensor_health);
         write_use(writer, used);
     });
     if caller.groups.is_none() {
@@ -79,6 +92,27 @@ fn write_instances(writer: &mut Writer<'_>, instances: &[Arc<Instance>], used: &
         if let Some(outcome) = used.totals.last_of(instance.id) {
             last.sample(base, &[("outcome", outcome.name())], Number::Unsigned(1));
         }
+    }
+}
+
+fn write_sensors(writer: &mut Writer<'_>, instances: &[Arc<Instance>], health: &SensorHealth) {
+    let mut rows = Vec::new();
+    for instance in instances {
+        let id = instance.id.to_string();
+        for standing in health.of(instance).iter().flat_map(|standings| standings.iter()) {
+            let labels = [("instance_id", id.as_str()), ("name", called(instance)), ("sensor", &standing.name)];
+            rows.push((Labels::new(&labels), standing.clone()));
+        }
+    }
+    let help = "Whether the last run of the sensor on the instance succeeded.";
+    let mut up = writer.family("sonde_instance_sensor_up", Kind::Gauge, help, "");
+    for (base, standing) in &rows {
+        up.sample(base, &[], Number::Unsigned(u64::from(standing.up)));
+    }
+    let help = "How the sensor on the instance stands: running, backed-off, quarantined, refused.";
+    let mut states = writer.family("sonde_instance_sensor_state", Kind::Gauge, help, "");
+    for (base, standing) in &rows {
+        states.sample(base, &[("state", &standing.state)], Number::Unsigned(1));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod names;
 mod proxy;
 mod reload;
 pub mod reports;
+mod sensor_health;
 mod serve;
 pub mod tls;
 mod upstream;

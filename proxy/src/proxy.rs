@@ -24,6 +24,7 @@ use crate::limits::Accounts;
 use crate::names::{self, ListKey, ListKeyError, NamesError};
 use crate::reload::Reloader;
 use crate::reports::{self, Reports};
+use crate::sensor_health::SensorHealth;
 use crate::serve::{self, Door, Paces, stopped};
 use crate::tls::{PublicTls, TierTls, TlsError, UpstreamTls, upstream_tls};
 use crate::upstream::{NodeTls, Upstream};
@@ -249,6 +250,7 @@ fn door(
         about: Arc::default(),
         log: AccessLog::default(),
         paces: Paces::default(),
+        sensor_health: SensorHealth::default(),
         connections: Arc::new(Connections::with_addresses(most, bounds.connections_per_address as usize)),
         spare: Spare::take(descriptors),
     })
@@ -272,6 +274,7 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
         if round % SELDOM == 0 {
             door.accounts.sweep(now);
             door.upstream.sweep(&door.catalogue);
+            door.sensor_health.sweep(&door.catalogue);
         }
     }
 }

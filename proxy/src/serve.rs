@@ -36,11 +36,13 @@ use crate::config::Config;
 use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
+use crate::sensor_health::SensorHealth;
 use crate::tls::{Peer, PublicTls};
 use crate::upstream::Upstream;
 
 pub(crate) use answer::{Answer, sentence, typed};
 pub(crate) use pace::{Broken, Paces};
+pub(crate) use scrape::{EXPECTED_OWNER, wait};
 pub(crate) use synthesis::{STATES, exposition};
 pub(crate) use tier::serve as serve_tier;
 
@@ -80,6 +82,7 @@ pub struct Door {
     pub about: Arc<About>,
     pub log: AccessLog,
     pub(crate) paces: Paces,
+    pub(crate) sensor_health: SensorHealth,
     pub connections: Arc<Connections>,
     pub spare: Spare,
 }

@@ -9,7 +9,6 @@ use std::time::{Instant, SystemTime};
 use http::header::{ALLOW, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use uuid::Uuid;
 
 use super::answer::{self, Answer, AnswerBody, Watch, not_found, sentence};
 use super::lists;
@@ -20,7 +19,7 @@ use crate::access::{self, Via, Visible};
 use crate::access_log::Line;
 use crate::caller::Caller;
 use crate::identity::{self, Unauthorised};
-use crate::limits::{Outcome, Use};
+use crate::limits::{Outcome, Refusal, Use};
 use crate::{account_target, discovery};
 
 /// The longest path and query: more than any scraper of ours says.
@@ -113,51 +112,71 @@ async fn route(connection: &Connection, request: &Request<Incoming>, arrived: In
     used.totals.requests.add(1);
     noted.used = Some(used.clone());
     let refusal = used.request().err();
-    let wanted = wanted(door, &caller, &via, path, now);
-    if let Wanted::Target(Some(target), what) = wanted {
-        let id = scrape::id(&target);
+    let asking = Asking { door, caller: &caller, used: &used, request, now };
+    match (wanted(door, &caller, &via, path, now), refusal) {
+        (Wanted::Target(Some(target), what), refusal) => asking.target((target, what), refusal, arrived, noted).await,
+        (_, Some(refusal)) => {
+            noted.line.outcome = Some(Outcome::OverQuota.name());
+            over_quota(refusal)
+        }
+        (wanted, None) => asking.list(&wanted, noted).await,
+    }
+}
+
+/// A request whose caller is known.
+struct Asking<'a> {
+    door: &'a Arc<Door>,
+    caller: &'a Caller,
+    used: &'a Arc<Use>,
+    request: &'a Request<Incoming>,
+    now: SystemTime,
+}
+
+impl Asking<'_> {
+    /// An instance or a node that the caller may see.
+    async fn target(
+        &self,
+        wanted: (Visible, What),
+        refusal: Option<Refusal>,
+        arrived: Instant,
+        noted: &mut Noted,
+    ) -> Answer {
+        let id = scrape::id(&wanted.0);
         (noted.line.route, noted.line.target) = ("target", Some(id));
-        let headers = request.headers();
-        let query = request.uri().query();
-        let scrape = Scrape::new(door, &caller, &used, headers, (target, what), query, arrived);
+        let (headers, query) = (self.request.headers(), self.request.uri().query());
+        let scrape = Scrape::new(self.door, self.caller, self.used, headers, wanted, query, arrived);
         let (answer, outcome) = match refusal {
             Some(refusal) => scrape.refused(refusal),
             None => scrape.answer().await,
         };
-        note_outcome(door, &caller, &used, id, outcome, noted);
-        return answer;
+        noted.line.outcome = Some(outcome.name());
+        self.used.totals.scraped(id, outcome);
+        self.door.about.scraped(outcome, self.caller.account.is_operator);
+        answer
     }
-    if let Some(refusal) = refusal {
-        noted.line.outcome = Some(Outcome::OverQuota.name());
-        let answer =
-            sentence(StatusCode::TOO_MANY_REQUESTS, "the account has asked for more than it may; wait a moment");
-        let answer = answer::with_reason(answer, &format!("{}; {}", Outcome::OverQuota.name(), refusal.reason.name()));
-        return answer::with_retry(answer, refusal.retry_after);
+
+    /// Anything else.
+    async fn list(&self, wanted: &Wanted, noted: &mut Noted) -> Answer {
+        let (door, caller, headers) = (self.door, self.caller, self.request.headers());
+        let (route, answer) = match wanted {
+            Wanted::Target(..) | Wanted::Nothing => ("", not_found()),
+            Wanted::Forbidden => ("", sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics")),
+            Wanted::Discovery => ("discovery", discover(door, caller, self.request).await),
+            Wanted::Account => ("account", account_target::answer(door, caller, self.used, headers, self.now).await),
+            Wanted::Instances => ("instances", lists::instances(door, caller, headers, self.now)),
+            Wanted::Nodes => ("nodes", lists::nodes(door)),
+            Wanted::Usage => ("usage", lists::usage(caller, self.used)),
+        };
+        noted.line.route = route;
+        answer
     }
-    match wanted {
-        Wanted::Target(..) | Wanted::Nothing => not_found(),
-        Wanted::Forbidden => sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics"),
-        Wanted::Discovery => {
-            noted.line.route = "discovery";
-            discover(door, &caller, request).await
-        }
-        Wanted::Account => {
-            noted.line.route = "account";
-            account_target::answer(door, &caller, &used, request.headers(), now)
-        }
-        Wanted::Instances => {
-            noted.line.route = "instances";
-            lists::instances(door, &caller, request.headers(), now)
-        }
-        Wanted::Nodes => {
-            noted.line.route = "nodes";
-            lists::nodes(door)
-        }
-        Wanted::Usage => {
-            noted.line.route = "usage";
-            lists::usage(&caller, &used)
-        }
-    }
+}
+
+fn over_quota(refusal: Refusal) -> Answer {
+    let why = "the account has asked for more than it may; wait a moment";
+    let reason = format!("{}; {}", Outcome::OverQuota.name(), refusal.reason.name());
+    let answer = answer::with_reason(sentence(StatusCode::TOO_MANY_REQUESTS, why), &reason);
+    answer::with_retry(answer, refusal.retry_after)
 }
 
 /// What a path is for.
@@ -207,7 +226,7 @@ fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some(answer);
+        return Some(closing(answer));
     }
     let headers = request.headers();
     let has_length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
@@ -218,7 +237,7 @@ fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
     (size > TARGET_BYTES).then(|| sentence(StatusCode::URI_TOO_LONG, "the path and query are too long"))
 }
 
-/// What comes next on the connection is not to be read: it may be what somebody has hidden in the body.
+/// HTTP/1.1's connection ends with it: what comes next on it may be what somebody has hidden in a body.
 fn closing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     answer
@@ -236,12 +255,6 @@ fn nobody(door: &Door, reason: Unauthorised, path: &str) -> Answer {
     let mut answer = answer::typed(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", identity::ANSWER);
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
-}
-
-fn note_outcome(door: &Door, caller: &Caller, used: &Use, id: Uuid, outcome: Outcome, noted: &mut Noted) {
-    noted.line.outcome = Some(outcome.name());
-    used.totals.scraped(id, outcome);
-    door.about.scraped(outcome, caller.account.is_operator);
 }
 
 async fn discover(door: &Door, caller: &Caller, request: &Request<Incoming>) -> Answer {

@@ -22,7 +22,7 @@ use crate::upstream::{Fault, Question, Reply};
 /// How a scraper says how long it waits, in seconds; and how we say it to the agent.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// The owner that we take the instance for; an agent that knows better says 421.
-const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-sonde-owner");
+pub(crate) const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-sonde-owner");
 /// What cmon told cmon-agent.
 const CMON_OPTIONS: HeaderName = HeaderName::from_static("x-joyent-cmon-opts");
 /// The label by which an instance is one of the cloud's own.
@@ -260,7 +260,7 @@ fn path(target: &Visible, what: What, is_cmon: bool, query: Option<&str>) -> Str
 }
 
 /// From the request's arrival to our own deadline.
-fn wait(headers: &HeaderMap) -> Duration {
+pub(crate) fn wait(headers: &HeaderMap) -> Duration {
     let given = headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
     let seconds = given.filter(|seconds| *seconds > 0.0).unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT);
     let margin = (seconds * MARGIN).clamp(LEAST_MARGIN, MOST_MARGIN);

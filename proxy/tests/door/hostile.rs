@@ -56,7 +56,8 @@ async fn two_requests_in_one_are_one_at_most() {
         format!("POST /_ping HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1\r\n\r\nx"),
     ];
     for case in cases {
-        let heard = raw(&house, case.as_bytes(), ENDED_WITHIN).await.unwrap_or_default();
+        let heard = raw(&house, case.as_bytes(), ENDED_WITHIN).await;
+        let heard = heard.unwrap_or_else(|| panic!("{case:?} leaves the connection open"));
         let (count, status) = answers(&heard);
         assert!(count <= 1, "{case:?} has {count} answers: {}", String::from_utf8_lossy(&heard));
         assert!(status >= 400 || count == 0, "{case:?} is answered with {status}");

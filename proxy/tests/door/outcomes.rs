@@ -173,6 +173,20 @@ async fn over_quota_gets_the_last_bytes_or_when_to_come_again_and_a_change_count
 }
 
 #[tokio::test]
+async fn an_account_sees_how_its_sensors_stand() {
+    let house = House::start(&[instance(1, "acme", json!({})), instance(2, "acme", json!({ "node": AWAY }))]).await;
+    let rows = json!([{ "name": "redis", "state": "running", "up": true }, { "name": "old", "state": "refused" }]);
+    house.agent.says(&id(1).to_string(), Says::Body(rows.to_string()));
+    let acme = house.token("acme", &[], None).await;
+    let base = format!("instance_id=\"{}\",name=\"i1\",sensor", id(1));
+    assert_eq!(account_value(&house, &acme, &format!("sonde_instance_sensor_up{{{base}=\"redis\"}}")).await, 1.0);
+    let refused = format!("sonde_instance_sensor_state{{{base}=\"old\",state=\"refused\"}}");
+    assert_eq!(account_value(&house, &acme, &refused).await, 1.0);
+    assert_eq!(house.agent.heard(&id(1).to_string()).len(), 1, "it is not asked again so soon");
+    house.proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_answers_what_is_being_asked_and_takes_nobody_more() {
     let house = House::start(&[instance(1, "acme", json!({}))]).await;
     house.agent.says(&id(1).to_string(), Says::After(Duration::from_millis(800), "late 1\n".into()));

@@ -81,7 +81,7 @@ fn by_certificate_and_by_token_and_births_and_deaths_are_followed() {
     let (certificate, key) = (door.get("proxy_certificate"), door.get("proxy_key"));
     let by_certificate = format!(", cert_file: '{certificate}', key_file: '{key}'");
     let by_certificate = Prometheus::with_config(&door.prometheus(&by_certificate, ""));
-    let by_token = format!("\nauthorization: {{credentials_file: '{}'}}", door.get("proxy_token"));
+    let by_token = format!("\nauthorization: {{type: Bearer, credentials_file: '{}'}}", door.get("proxy_token"));
     let by_token = Prometheus::with_config(&door.prometheus("", &by_token));
     let memory = |container: &Container| format!("count(container_memory_usage_bytes{{name=\"{}\"}})", container.id());
     for prometheus in [&by_certificate, &by_token] {
