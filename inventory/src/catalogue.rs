@@ -124,9 +124,11 @@ impl Catalogue {
         all
     }
 
-    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is.
+    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is. Nodes of cmon's never speak, and count
+    /// as reachable.
     pub fn is_reachable(&self, node: Uuid) -> bool {
-        self.read().leases.contains(&node)
+        let records = self.read();
+        records.leases.contains(&node) || records.nodes.get(&node).is_some_and(|node| node.is_cmon)
     }
 
     /// The instances that several nodes claim, by id.
