@@ -21,7 +21,9 @@ pub enum Node {
     )]
     Allow(Allow),
     /// Say what runs on a node whose agent is cmon's, which reports nothing itself
-    #[command(after_help = "Example: sonde node cmon 4d2f…-… node.json\n         where node.json is { \"hostname\": \"cn-1\", \"url\": \"http://10.0.0.1:9163\", \"instances\": [{ \"id\": UUID, \"owner\": \"acme\", \"alias\": \"web\", \"state\": \"running\", \"groups\": [] }] }")]
+    #[command(
+        after_help = "Example: sonde node cmon 4d2f…-… node.json\n         where node.json is { \"hostname\": \"cn-1\", \"url\": \"http://10.0.0.1:9163\", \"instances\": [{ \"id\": UUID, \"owner\": \"acme\", \"alias\": \"web\", \"state\": \"running\", \"groups\": [] }] }"
+    )]
     Cmon(Cmon),
     /// Forget a node that does not speak, with its instances
     Rm(Rm),

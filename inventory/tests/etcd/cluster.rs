@@ -36,15 +36,11 @@ impl Cluster {
     }
 
     /// Members whose clients speak `scheme`, with more arguments.
-    pub async fn start_with(
-        size: usize,
-        scheme: &str,
-        more: Vec<String>,
-        options: Option<ConnectOptions>,
-    ) -> Self {
+    pub async fn start_with(size: usize, scheme: &str, more: Vec<String>, options: Option<ConnectOptions>) -> Self {
         let url = |scheme: &str| format!("{scheme}://{}", free_address());
-        let members =
-            (0..size).map(|n| Member { name: format!("m{n}"), client: url(scheme), peer: url("http"), child: None }).collect();
+        let members = (0..size)
+            .map(|n| Member { name: format!("m{n}"), client: url(scheme), peer: url("http"), child: None })
+            .collect();
         let mut cluster = Self { folder: tempfile::tempdir().unwrap(), members, more, options };
         for at in 0..size {
             cluster.start_member(at);
@@ -82,7 +78,8 @@ impl Cluster {
     pub async fn wait(&self) {
         let began = Instant::now();
         loop {
-            let put = async { Client::connect(self.endpoints(), self.options.clone()).await?.put("ready", "1", None).await };
+            let put =
+                async { Client::connect(self.endpoints(), self.options.clone()).await?.put("ready", "1", None).await };
             match tokio::time::timeout(Duration::from_secs(5), put).await {
                 Ok(Ok(_)) => return,
                 failed => assert!(began.elapsed() < DEADLINE, "etcd does not start: {failed:?}"),

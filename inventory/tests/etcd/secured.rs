@@ -27,9 +27,22 @@ fn certificates(folder: &Path, names: &[&str]) {
         let (out, private) = (file(&format!("{name}.pem")), file(&format!("{name}.key")));
         let usage = "extendedKeyUsage=serverAuth,clientAuth";
         all(&[
-            "-subj", &subject, "-addext", "subjectAltName=IP:127.0.0.1", "-addext", usage, "-addext",
-            "basicConstraints=critical,CA:FALSE", "-CA", &file("ca.pem"), "-CAkey", &file("ca.key"), "-keyout",
-            &private, "-out", &out,
+            "-subj",
+            &subject,
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            usage,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-CA",
+            &file("ca.pem"),
+            "-CAkey",
+            &file("ca.key"),
+            "-keyout",
+            &private,
+            "-out",
+            &out,
         ]);
     }
 }
@@ -37,7 +50,8 @@ fn certificates(folder: &Path, names: &[&str]) {
 fn options(folder: &Path) -> ConnectOptions {
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let identity = Identity::from_pem(read("proxy.pem"), read("proxy.key"));
-    ConnectOptions::new().with_tls(TlsOptions::new().ca_certificate(Certificate::from_pem(read("ca.pem"))).identity(identity))
+    ConnectOptions::new()
+        .with_tls(TlsOptions::new().ca_certificate(Certificate::from_pem(read("ca.pem"))).identity(identity))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,8 +177,10 @@ async fn what_runs_on_a_node_of_cmons_is_the_operators_to_say() {
     let node = uuid::Uuid::from_u128(5);
     let path = format!("/v1/nodes/{node}/cmon");
     let list = |ids: &[u128]| {
-        let instances: Vec<Value> =
-            ids.iter().map(|id| json!({ "id": uuid::Uuid::from_u128(*id), "owner": "acme", "state": "running" })).collect();
+        let instances: Vec<Value> = ids
+            .iter()
+            .map(|id| json!({ "id": uuid::Uuid::from_u128(*id), "owner": "acme", "state": "running" }))
+            .collect();
         json!({ "hostname": "cn-1", "url": "http://10.0.0.1:9163", "instances": instances })
     };
     assert_eq!(desk.done(Method::PUT, &path, list(&[7, 8])).await["refused"], json!([]));

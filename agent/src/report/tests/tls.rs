@@ -96,10 +96,16 @@ async fn a_proxy_of_the_tiers_authority_is_told_and_nobody_else() {
     let proxy = serve_tls(path, "proxy", records, store).await;
     assert!(matches!(outcome(path, &proxy, "node", "tier").await, Outcome::Taken(_)));
     assert!(records.is_reachable(NODE));
-    assert!(matches!(outcome(path, &proxy, "stranger", "tier").await, Outcome::Failed(_)), "a node of another authority");
+    assert!(
+        matches!(outcome(path, &proxy, "stranger", "tier").await, Outcome::Failed(_)),
+        "a node of another authority"
+    );
     assert!(matches!(outcome(path, &proxy, "node", "other").await, Outcome::Failed(_)), "a proxy of another authority");
     let elsewhere = serve_tls(path, "elsewhere", records, store).await;
-    assert!(matches!(outcome(path, &elsewhere, "node", "tier").await, Outcome::Failed(_)), "a certificate for another host");
+    assert!(
+        matches!(outcome(path, &elsewhere, "node", "tier").await, Outcome::Failed(_)),
+        "a certificate for another host"
+    );
     let no_proxy = serve_tls(path, "no-proxy", records, store).await;
     let Outcome::Failed(why) = outcome(path, &no_proxy, "node", "tier").await else {
         panic!("another node was told what runs here");
