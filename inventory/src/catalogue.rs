@@ -183,8 +183,11 @@ impl Records {
         }
     }
 
-    fn put_account(&mut self, account: Account) {
+    fn put_account(&mut self, mut account: Account) {
         self.drop_account(&account.name);
+        account.keys.shrink_to_fit();
+        account.tokens.shrink_to_fit();
+        account.certificates.shrink_to_fit();
         for token in &account.tokens {
             self.of_token.insert(token.sha256.clone(), account.name.clone());
         }
@@ -215,6 +218,9 @@ impl Records {
 
     fn put_instance(&mut self, mut instance: Instance) {
         self.drop_instance(instance.id);
+        // Lists come from JSON with room for more.
+        instance.groups.shrink_to_fit();
+        instance.reasons.shrink_to_fit();
         // One text for all that an owner has.
         if let Some((owner, _)) = self.of_owner.get_key_value(&instance.owner) {
             instance.owner = owner.clone();
