@@ -1,5 +1,7 @@
 //! `sonde node`: the machines, and which accounts may run there.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::Value;
@@ -18,6 +20,11 @@ pub enum Node {
         after_help = "Example: sonde node allow 4d2f…-… acme bank    (nobody else)\n         sonde node allow 4d2f…-… --all        (all accounts, as before)"
     )]
     Allow(Allow),
+    /// Say what runs on a node whose agent is cmon's, which reports nothing itself
+    #[command(
+        after_help = "Example: sonde node cmon 4d2f…-… node.json\n         where node.json is { \"hostname\": \"cn-1\", \"url\": \"http://10.0.0.1:9163\", \"instances\": [{ \"id\": UUID, \"owner\": \"acme\", \"alias\": \"web\", \"state\": \"running\", \"groups\": [] }] }"
+    )]
+    Cmon(Cmon),
     /// Forget a node that does not speak, with its instances
     Rm(Rm),
 }
@@ -27,6 +34,7 @@ impl Node {
         match self {
             Self::Ls(ls) => ls.run(),
             Self::Allow(allow) => allow.run(),
+            Self::Cmon(cmon) => cmon.run(),
             Self::Rm(rm) => rm.run(),
         }
     }
@@ -74,6 +82,30 @@ impl Allow {
         let node = self.proxy.ask(Method::PUT, &path, accounts.to_string())?;
         let who = if self.all { "all accounts".to_owned() } else { self.accounts.join(", ") };
         self.proxy.show(&node, |_| format!("on node {} may run: {who}\n", self.id))
+    }
+}
+
+#[derive(Args)]
+pub struct Cmon {
+    /// The node's id
+    id: String,
+    /// All that is to be known of it, in JSON; what was known before and is not in it has ended
+    file: PathBuf,
+    #[command(flatten)]
+    proxy: Operator,
+}
+
+impl Cmon {
+    fn run(self) -> Result<(), Failure> {
+        let list = std::fs::read(&self.file)
+            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", self.file.display())))?;
+        let answer = self.proxy.ask(Method::PUT, &format!("/v1/nodes/{}/cmon", escape(&self.id)), list)?;
+        self.proxy.show(&answer, |answer| {
+            let refused = answer["refused"].as_array().into_iter().flatten();
+            let lines: Vec<String> =
+                refused.map(|one| format!("{} was not taken: {}\n", text(&one["id"]), text(&one["why"]))).collect();
+            format!("node {} is as the file says\n{}", self.id, lines.concat())
+        })
     }
 }
 

@@ -134,9 +134,11 @@ impl Catalogue {
         all
     }
 
-    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is.
+    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is. Nodes of cmon's never speak, and count
+    /// as reachable.
     pub fn is_reachable(&self, node: Uuid) -> bool {
-        self.read().leases.contains(&node)
+        let records = self.read();
+        records.leases.contains(&node) || records.nodes.get(&node).is_some_and(|node| node.is_cmon)
     }
 
     /// The instances that several nodes claim, by id.
@@ -191,8 +193,11 @@ impl Records {
         }
     }
 
-    fn put_account(&mut self, account: Account) {
+    fn put_account(&mut self, mut account: Account) {
         self.drop_account(&account.name);
+        account.keys.shrink_to_fit();
+        account.tokens.shrink_to_fit();
+        account.certificates.shrink_to_fit();
         for token in &account.tokens {
             self.of_token.insert(token.sha256.clone(), account.name.clone());
         }
@@ -225,6 +230,9 @@ impl Records {
 
     fn put_instance(&mut self, mut instance: Instance) {
         self.drop_instance(instance.id);
+        // Lists come from JSON with room for more.
+        instance.groups.shrink_to_fit();
+        instance.reasons.shrink_to_fit();
         // One text for all that an owner has.
         if let Some((owner, _)) = self.of_owner.get_key_value(&instance.owner) {
             instance.owner = owner.clone();

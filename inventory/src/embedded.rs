@@ -185,7 +185,9 @@ impl Owner {
 
     fn follow(&mut self, catalogue: Arc<Catalogue>) -> Result<Vec<Uuid>, StoreError> {
         let snapshot: Snapshot = self.file.read_all()?;
-        let nodes = snapshot.nodes.iter().map(|node| node.id).collect();
+        // One that is known to be silent has had its time.
+        let speaking = snapshot.nodes.iter().filter(|node| node.silent_since_ms.is_none());
+        let nodes = speaking.map(|node| node.id).collect();
         catalogue.replace(snapshot);
         self.followers.push(catalogue);
         Ok(nodes)

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::instance::Instance;
 
+mod tls;
+
 const NODE: Uuid = Uuid::from_u128(0xa);
 /// What waits longer than this has gone wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -129,11 +131,15 @@ struct Node {
 }
 
 fn node(proxies: Vec<String>, catalogue: Arc<Catalogue>) -> Node {
+    node_with(Report { proxies, url: None, tls: None }, catalogue)
+}
+
+fn node_with(settings: Report, catalogue: Arc<Catalogue>) -> Node {
     let about = Arc::new(About::default());
     let reporter = Reporter {
         node: NODE,
         itself: itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() },
-        settings: Report { proxies, url: None, tls: None },
+        settings,
         catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
         about: about.clone(),

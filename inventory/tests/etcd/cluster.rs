@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_client::Client;
+use etcd_client::{Client, ConnectOptions};
 use sonde_inventory::etcd::EtcdSettings;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -25,14 +25,23 @@ struct Member {
 pub struct Cluster {
     folder: tempfile::TempDir,
     members: Vec<Member>,
+    more: Vec<String>,
+    /// How it is asked whether it is ready.
+    options: Option<ConnectOptions>,
 }
 
 impl Cluster {
     pub async fn start(size: usize) -> Self {
-        let url = || format!("http://{}", free_address());
-        let members =
-            (0..size).map(|n| Member { name: format!("m{n}"), client: url(), peer: url(), child: None }).collect();
-        let mut cluster = Self { folder: tempfile::tempdir().unwrap(), members };
+        Self::start_with(size, "http", Vec::new(), None).await
+    }
+
+    /// Members whose clients speak `scheme`, with more arguments.
+    pub async fn start_with(size: usize, scheme: &str, more: Vec<String>, options: Option<ConnectOptions>) -> Self {
+        let url = |scheme: &str| format!("{scheme}://{}", free_address());
+        let members = (0..size)
+            .map(|n| Member { name: format!("m{n}"), client: url(scheme), peer: url("http"), child: None })
+            .collect();
+        let mut cluster = Self { folder: tempfile::tempdir().unwrap(), members, more, options };
         for at in 0..size {
             cluster.start_member(at);
         }
@@ -48,6 +57,7 @@ impl Cluster {
             .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])
             .args(["--listen-peer-urls", &member.peer, "--initial-advertise-peer-urls", &member.peer])
             .args(["--heartbeat-interval", "100", "--election-timeout", "1000", "--log-level", "error"])
+            .args(&self.more)
             .arg("--data-dir")
             .arg(self.folder.path().join(&member.name))
             .stdout(Stdio::null())
@@ -68,7 +78,8 @@ impl Cluster {
     pub async fn wait(&self) {
         let began = Instant::now();
         loop {
-            let put = async { Client::connect(self.endpoints(), None).await?.put("ready", "1", None).await };
+            let put =
+                async { Client::connect(self.endpoints(), self.options.clone()).await?.put("ready", "1", None).await };
             match tokio::time::timeout(Duration::from_secs(5), put).await {
                 Ok(Ok(_)) => return,
                 failed => assert!(began.elapsed() < DEADLINE, "etcd does not start: {failed:?}"),

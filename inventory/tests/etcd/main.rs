@@ -5,4 +5,5 @@ mod cluster;
 mod faults;
 #[path = "../stores/records.rs"]
 mod records;
+mod secured;
 mod sharing;

@@ -9,6 +9,7 @@
 //! | `POST /v1/accounts/{name}/tokens`, `DELETE …/tokens?which=` | draws, removes by id |
 //! | `POST /v1/accounts/{name}/certificates`, `DELETE …/certificates?which=` | binds, revokes |
 //! | `GET /v1/nodes`, `PUT /v1/nodes/{id}/accounts`, `DELETE /v1/nodes/{id}` | lists, says who may run there, forgets |
+//! | `PUT /v1/nodes/{id}/cmon` | says what runs on a node of cmon's |
 //!
 //! Errors are a sentence, in plain text.
 
@@ -101,6 +102,10 @@ async fn route(accounts: &Accounts, asked: &Asked<'_>) -> Result<Option<serde_js
             let allowed: Option<Vec<AccountName>> = parse(asked.body)?;
             let node = accounts.allow(node_id(id)?, allowed.as_deref()).await?;
             Ok(Some(value(&*node)))
+        }
+        (&Method::PUT, ["v1", "nodes", id, "cmon"]) => {
+            let refused = accounts.set_cmon_node(node_id(id)?, parse(asked.body)?).await?;
+            Ok(Some(json!({ "refused": refused })))
         }
         (&Method::DELETE, ["v1", "nodes", id]) => {
             accounts.forget_node(node_id(id)?).await?;

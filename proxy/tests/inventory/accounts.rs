@@ -172,6 +172,30 @@ async fn certificates_are_bound_and_revoked_and_nodes_are_kept_for_accounts() {
 }
 
 #[tokio::test]
+async fn what_runs_on_a_node_of_cmons_is_the_operators_to_say() {
+    let desk = Desk::new().await;
+    let node = uuid::Uuid::from_u128(5);
+    let path = format!("/v1/nodes/{node}/cmon");
+    let list = |ids: &[u128]| {
+        let instances: Vec<Value> = ids
+            .iter()
+            .map(|id| json!({ "id": uuid::Uuid::from_u128(*id), "owner": "acme", "state": "running" }))
+            .collect();
+        json!({ "hostname": "cn-1", "url": "http://10.0.0.1:9163", "instances": instances })
+    };
+    assert_eq!(desk.done(Method::PUT, &path, list(&[7, 8])).await["refused"], json!([]));
+    let known = desk.world.catalogue.node(node).unwrap();
+    assert!(known.is_cmon && desk.world.catalogue.is_reachable(node));
+    assert_eq!(desk.world.catalogue.instances_of(&acme()).len(), 2);
+    desk.done(Method::PUT, &path, list(&[8])).await;
+    let gone = desk.world.catalogue.instance(uuid::Uuid::from_u128(7)).unwrap();
+    assert_eq!(gone.state, sonde_inventory::State::Gone);
+    desk.refused(Method::PUT, &path, json!({ "url": 1 }), StatusCode::BAD_REQUEST).await;
+    desk.done(Method::DELETE, &format!("/v1/nodes/{node}"), "").await;
+    assert_eq!(desk.world.catalogue.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
 async fn changes_at_once_are_all_made() {
     let desk = Desk::new().await;
     desk.done(Method::PUT, "/v1/accounts/acme", json!({})).await;
