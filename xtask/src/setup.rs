@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 20] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -59,6 +59,8 @@ const NEEDS: [Need; 18] = [
         package: "libprotobuf-dev",
         wanted: &[For::Lint, For::Test],
     },
+    Need { program: "dig", package: "bind9-dnsutils", wanted: &[For::Test] },
+    Need { program: "vmagent", package: "victoria-metrics", wanted: &[For::Test] },
     Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
 ];
 
