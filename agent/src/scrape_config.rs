@@ -75,8 +75,11 @@ impl<'a> ScrapeConfig<'a> {
         let (url, address) = (&self.through.url, self.address);
         let (ca, token) = (quoted(&self.through.ca)?, quoted(&self.through.token)?);
         // Named, because the http_sd of Prometheus 2.42 has no default for it and sends the token alone.
-        let shown = format!("tls_config: {{ca_file: {ca}}}\n    authorization: {{type: Bearer, credentials_file: {token}}}");
-        let inside = format!("tls_config: {{ca_file: {ca}}}\n        authorization: {{type: Bearer, credentials_file: {token}}}");
+        let shown =
+            format!("tls_config: {{ca_file: {ca}}}\n    authorization: {{type: Bearer, credentials_file: {token}}}");
+        let inside = format!(
+            "tls_config: {{ca_file: {ca}}}\n        authorization: {{type: Bearer, credentials_file: {token}}}"
+        );
         Ok(format!(
             "# Written by `sonde up` at each start. Works as it stands: prometheus --config.file=prometheus.yml
 global:

@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 21] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -60,6 +60,8 @@ const NEEDS: [Need; 19] = [
         wanted: &[For::Lint, For::Test],
     },
     Need { program: "haproxy", package: "haproxy", wanted: &[For::Bench] },
+    Need { program: "dig", package: "bind9-dnsutils", wanted: &[For::Test] },
+    Need { program: "vmagent", package: "victoria-metrics", wanted: &[For::Test] },
     Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
 ];
 

@@ -1,0 +1,45 @@
+//! `dns_sd_configs`, under the label that only the account is told.
+
+use serde_json::json;
+use sonde_tests::Prometheus;
+
+use crate::agent::Says;
+use crate::house::{Credential, SUFFIX, ago, id, instance};
+use crate::town::{Town, in_own_network, wait_for_targets};
+
+fn config(town: &Town, credential: &Credential, name: &str) -> String {
+    let tls = town.tls(credential);
+    format!(
+        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
+         scrape_configs:\n- job_name: dns\n  scheme: https\n  tls_config: {tls}\n\
+         \x20 dns_sd_configs: [ {{ names: [ {name} ], refresh_interval: 1s }} ]\n\
+         \x20 relabel_configs: [ {{ source_labels: [__address__], regex: '([^.]+)\\..*', target_label: alias }} ]\n"
+    )
+}
+
+#[test]
+fn an_accounts_list_is_followed() {
+    in_own_network("dns::an_accounts_list_is_followed", || {
+        let numbers = 1..=40_u128;
+        let of = |number| instance(number, "acme", json!({ "groups": [if number == 1 { "one" } else { "many" }] }));
+        let town = Town::build(&numbers.clone().map(of).collect::<Vec<_>>());
+        let token = town.token_file("acme");
+        let list = town.list_name(&token);
+        assert!(list.ends_with(&format!(".{SUFFIX}")));
+        let acme = town.certificate("acme");
+        // Forty are too many for UDP: it comes again over TCP.
+        let all = Prometheus::with_config(&config(&town, &acme, &list));
+        let ids: Vec<String> = numbers.map(|number| id(number).to_string()).collect();
+        let up: Vec<(&str, f64)> = ids.iter().map(|id| (id.as_str(), 1.0)).collect();
+        wait_for_targets(&all, &up);
+        let group = Prometheus::with_config(&config(&town, &acme, &format!("one.{list}")));
+        wait_for_targets(&group, &up[..1]);
+        let dead = instance(1, "acme", json!({ "groups": ["one"], "state": "stopped", "ended_at_ms": ago(1) }));
+        town.house().agent.says(&ids[0], Says::Status(http::StatusCode::SERVICE_UNAVAILABLE, Some("exited")));
+        town.put(Some(&of(1)), &dead);
+        wait_for_targets(&group, &[(&ids[0], 0.0)]);
+        town.remove(&dead);
+        wait_for_targets(&group, &[]);
+        wait_for_targets(&all, &up[1..]);
+    });
+}
