@@ -1,11 +1,13 @@
 //! `dns_sd_configs`, under the label that only the account is told.
 
+use std::process::Command;
+
 use serde_json::json;
-use sonde_tests::Prometheus;
+use sonde_tests::{Prometheus, eventually, run_to_end};
 
 use crate::agent::Says;
 use crate::house::{Credential, SUFFIX, ago, id, instance};
-use crate::town::{Town, in_own_network, wait_for_targets};
+use crate::town::{Town, WITHIN, in_own_network, wait_for_targets};
 
 fn config(town: &Town, credential: &Credential, name: &str) -> String {
     let tls = town.tls(credential);
@@ -41,5 +43,22 @@ fn an_accounts_list_is_followed() {
         town.remove(&dead);
         wait_for_targets(&group, &[]);
         wait_for_targets(&all, &up[1..]);
+    });
+}
+
+#[test]
+fn a_proxy_that_does_not_answer_is_left_out() {
+    in_own_network("dns::a_proxy_that_does_not_answer_is_left_out", || {
+        // Nobody listens at the second; at the third somebody does, and says nothing.
+        let town = Town::with_proxies(&[], &["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+        let _mute = std::net::TcpListener::bind(("127.0.0.3", town.port())).unwrap();
+        let name = format!("{}.{SUFFIX}", id(1));
+        eventually("the answer of the living", WITHIN, || {
+            let output = run_to_end(Command::new("dig").args(["+short", &name, "A"]));
+            match String::from_utf8_lossy(&output.stdout).into_owned() {
+                one if one == "127.0.0.1\n" => Ok(()),
+                other => Err(other),
+            }
+        });
     });
 }

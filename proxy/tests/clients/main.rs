@@ -13,6 +13,7 @@ mod house;
 mod consul;
 mod dns;
 mod http_sd;
+mod old;
 mod survival;
 mod town;
 mod triton;

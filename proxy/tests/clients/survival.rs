@@ -160,8 +160,10 @@ fn a_proxys_own_refusals_and_its_restart_cost_no_target() {
 
         // 429: next to nothing is allowed. Its targets stay, whatever becomes of their scrapes.
         let accounts = town.house().proxy.accounts();
-        let limits =
-            |rate| sonde_inventory::Limits { requests_per_second: rate, request_burst: rate, ..Default::default() };
+        let limits = |rate: Option<u32>| {
+            let all = json!({ "requests_per_second": rate, "request_burst": rate });
+            all.as_object().unwrap().clone()
+        };
         town.runtime.block_on(accounts.set_limits(&crate::house::name("acme"), &limits(Some(1)))).unwrap();
         keeps_its_target(&prometheus, "prometheus_sd_refresh_failures_total");
         town.runtime.block_on(accounts.set_limits(&crate::house::name("acme"), &limits(None))).unwrap();

@@ -48,12 +48,16 @@ pub struct Town {
 
 impl Town {
     pub fn build(instances: &[Instance]) -> Self {
+        Self::with_proxies(instances, &["127.0.0.1"])
+    }
+
+    /// With these addresses of proxies in DNS; the one of this town is the first.
+    pub fn with_proxies(instances: &[Instance], addresses: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("list.key");
         std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
-        let names =
-            format!("names = {{ listen = [\"127.0.0.1:53\"], addresses = [\"127.0.0.1\"], list_key = {key:?} }}");
+        let names = format!("names = {{ listen = [\"127.0.0.1:53\"], addresses = {addresses:?}, list_key = {key:?} }}");
         let house = runtime.block_on(House::configured(instances, &names));
         Self { runtime, house: Some(house), folder }
     }
