@@ -166,7 +166,7 @@ fn entry_of_instance<'a>(instance: &'a Instance, place: &Place<'a>) -> Entry<'a>
         ("state", instance.state.name().to_owned()),
         ("node_id", instance.node.to_string()),
     ];
-    let labels = instance.labels.iter().map(|(key, value)| (key, value)).collect();
+    let labels = instance.labels.iter().collect();
     let status = match instance.state {
         State::Running => PASSING,
         State::Saturated | State::Frozen | State::Unknown => WARNING,

@@ -125,7 +125,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         if let Some(hint) = &self.hint {
-            return hint.clone();
+            return *hint;
         }
         match &self.source {
             Source::Chunks(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
