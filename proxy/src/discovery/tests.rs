@@ -27,7 +27,6 @@ fn catalogue() -> Catalogue {
     let catalogue = Catalogue::default();
     let node = json!({ "id": Uuid::from_u128(1), "hostname": "n1.example", "url": "https://10.0.0.1:9164" });
     catalogue.replace(Snapshot {
-        leases: Vec::new(),
         accounts: ["a", "b", "operator"].map(|account| Account::new(name(account))).into(),
         nodes: vec![serde_json::from_value::<Node>(node).unwrap()],
         instances: vec![

@@ -97,7 +97,7 @@ impl<'a> Scrape<'a> {
             Err(refusal) => return self.refused(refusal),
         };
         let lead = match self.take_part().await {
-            Ok(shared) => return (self.answer_of_shared(&shared), outcome_of(shared.status)),
+            Ok(shared) => return (self.landed(&shared), outcome_of(shared.status)),
             Err(lead) => lead,
         };
         let (answer, outcome) = self.ask(lead).await;
@@ -133,13 +133,13 @@ impl<'a> Scrape<'a> {
             self.question.headers.insert(SCRAPE_TIMEOUT, value);
         }
         match self.door.upstream.ask(&node, &self.question).await {
-            Ok(reply) => self.answer_of_reply(reply, lead),
+            Ok(reply) => self.heard(reply, lead),
             Err(fault) => self.unanswered(fault),
         }
     }
 
     /// What an agent said, as the scraper hears it.
-    fn answer_of_reply(&self, reply: Reply, lead: Option<Lead>) -> (Answer, Outcome) {
+    fn heard(&self, reply: Reply, lead: Option<Lead>) -> (Answer, Outcome) {
         let status = reply.parts.status;
         let has_reason = reply.parts.headers.contains_key(REASON);
         match status {
@@ -176,7 +176,7 @@ impl<'a> Scrape<'a> {
         answer.map(|()| AnswerBody::agent(reply.body, lead))
     }
 
-    fn answer_of_shared(&self, shared: &Arc<Shared>) -> Answer {
+    fn landed(&self, shared: &Arc<Shared>) -> Answer {
         self.used.totals.shared.add(1);
         self.door.about.shared.add(1);
         let mut answer = Response::new(AnswerBody::shared(shared));
@@ -204,7 +204,7 @@ impl<'a> Scrape<'a> {
     /// Over a limit: what was just got for another, if anything; else when to come again.
     pub(super) fn refused(&self, refusal: Refusal) -> (Answer, Outcome) {
         if let Some(shared) = self.door.flights.landed(&self.key) {
-            return (self.answer_of_shared(&shared), outcome_of(shared.status));
+            return (self.landed(&shared), outcome_of(shared.status));
         }
         let (status, outcome) = match refusal.reason {
             Reason::Overload => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Overload),
@@ -279,7 +279,7 @@ fn upstream_headers(headers: &HeaderMap, caller: &Caller, target: &Visible, is_c
             up.insert(EXPECTED_OWNER, owner);
         }
         let is_core =
-            caller.account.is_operator && CORE_LABELS.iter().any(|label| instance.labels.get(*label).is_some());
+            caller.account.is_operator && CORE_LABELS.iter().any(|label| instance.labels.get(label).is_some());
         if is_cmon && let Ok(options) = HeaderValue::from_str(&STANDARD.encode(format!("{{\"isCoreZone\":{is_core}}}")))
         {
             up.insert(CMON_OPTIONS, options);
