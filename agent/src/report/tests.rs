@@ -203,21 +203,25 @@ async fn where_one_proxy_does_not_answer_another_is_told() {
 async fn nothing_is_told_before_the_first_look() {
     let folder = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(folder.path()).await;
+    let catalogue = Arc::new(Catalogue::default());
     let reporter = Reporter {
         node: NODE,
         itself: itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() },
         settings: Report { proxies: vec![proxy.url()], url: None, tls: None },
-        catalogue: Arc::new(Catalogue::default()),
+        catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
         about: Arc::new(About::default()),
     };
     let (looked, ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let running = tokio::spawn(reporter.run(ready, stopping));
-    tokio::task::yield_now().await;
-    assert!(!proxy.records.is_reachable(NODE));
+    // Finding it takes longer than a report does.
+    let sleeper = Sleeper::start(folder.path(), "sleeper");
+    assert!(!proxy.records.is_reachable(NODE) && proxy.records.node(NODE).is_none());
+    catalogue.insert(sleeper.instance.clone());
     looked.send(true).unwrap();
-    proxy.until("an empty list, which is one", |records| records.node(NODE).is_some()).await;
+    proxy.until("the first list", |records| records.node(NODE).is_some()).await;
+    assert!(proxy.records.instance(sleeper.instance.id()).is_some(), "it has everything");
     stop.send(true).unwrap();
     running.await.unwrap();
 }
