@@ -34,14 +34,14 @@ pub fn unique_name(what: &str) -> String {
 const LONG_ID_MARK: &str = "50de50de50de50de50de50de50de50de50de50de50de50de";
 
 /// 64 hexadecimal digits, as docker's and containerd's ids are; the first 12 are no other test's.
-fn long_id() -> String {
+pub(crate) fn long_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let [_, _, n @ ..] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     format!("{:08x}{:02x}{:02x}0000{LONG_ID_MARK}", std::process::id(), n[0], n[1])
 }
 
 /// The process id of the test that a name was made by; none where no test of ours made it.
-fn maker(name: &str) -> Option<u32> {
+pub(crate) fn maker(name: &str) -> Option<u32> {
     match name.strip_suffix(LONG_ID_MARK) {
         Some(rest) => u32::from_str_radix(rest.get(..8)?, 16).ok(),
         None => name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok(),

@@ -6,24 +6,28 @@
 //! tests hold it to its outward contract (docs/ARCHITECTURE.md) through HTTP, files and its command.
 
 mod container;
+mod containerd;
 mod daemon;
 mod exposition;
 mod footprint;
 mod http;
 mod process;
 mod prometheus;
+mod room;
 mod rootfs;
 mod servers;
 mod sonde;
 mod wait;
 
 pub use container::{Container, ContainerBuilder, read_cpu_usage_ns, unique_name};
+pub use containerd::{Containerd, Pod, Task};
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
 pub use http::{KeptConnection, Request, Response, StaticServer, get};
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
+pub use room::Room;
 pub use rootfs::Rootfs;
 pub use servers::{Server, SilentServer};
 pub use sonde::{CliOutput, Sonde, SondeBuilder, binary, sensor_path};

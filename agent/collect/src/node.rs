@@ -4,6 +4,7 @@
 //! Each part is `None` or empty where its file is missing or makes no sense, and none costs another its value. Times
 //! are seconds, sizes bytes. Nothing here can block: file systems are asked for their space apart ([`crate::space`]).
 
+pub mod kernel;
 pub mod network;
 pub mod zfs;
 
@@ -30,6 +31,8 @@ pub struct CpuTimes {
     pub cpu: String,
     /// Ticks in each of [`CPU_MODES`]. An old kernel has fewer; those are 0 there.
     pub ticks: [u64; CPU_MODES.len()],
+    /// Ticks that virtual machines ran for, with the usual priority and a lower one; they are in user's and nice's too.
+    pub guest_ticks: Option<[u64; 2]>,
 }
 
 /// From `/proc/stat`.
@@ -92,6 +95,8 @@ pub struct NodeReading {
     pub taken_at: Instant,
     /// When, on the wall clock.
     pub taken_at_unix: SystemTime,
+    /// The kernel that runs.
+    pub uname: kernel::Uname,
     /// CPU and more.
     pub stat: SystemStat,
     /// Load over 1, 5 and 15 minutes.
@@ -176,6 +181,7 @@ impl NodeFiles {
         NodeReading {
             taken_at,
             taken_at_unix: SystemTime::now(),
+            uname: kernel::uname(),
             vmstat: parse_vmstat(&text("vmstat")),
             transport,
             file_systems: Vec::new(),
@@ -199,11 +205,11 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         let key = fields.next().unwrap_or_default();
         if let Some(cpu) = key.strip_prefix(b"cpu").filter(|cpu| bytes::number(cpu).is_some()) {
             let mut ticks = [0; CPU_MODES.len()];
-            for (slot, field) in ticks.iter_mut().zip(fields) {
-                *slot = bytes::number(field).unwrap_or(0);
-            }
+            let mut next = || fields.next().and_then(bytes::number);
+            ticks.fill_with(|| next().unwrap_or(0));
+            let guest_ticks = next().zip(next()).map(<[u64; 2]>::from);
             let cpu = String::from_utf8_lossy(cpu).into_owned();
-            stat.cpus.push(CpuTimes { cpu, ticks });
+            stat.cpus.push(CpuTimes { cpu, ticks, guest_ticks });
             continue;
         }
         let slot = match key {
@@ -284,9 +290,9 @@ fn parse_file_nr(text: &[u8]) -> Option<(u64, u64)> {
     Some((bytes::number(fields.next()?)?, bytes::number(fields.nth(1)?)?))
 }
 
-/// Whether a device is a disk of its own that can be of interest: neither a partition nor a memory or loop device.
+/// Whether a device is a disk of its own that can be of interest: neither a partition nor a loop device, a floppy or a ram disk, as node_exporter has it.
 fn is_whole(roots: &Roots, device: &str) -> bool {
-    let made_up = ["ram", "zram", "loop", "fd"]
+    let made_up = ["ram", "loop", "fd"]
         .iter()
         .any(|prefix| device.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u32>().is_ok()));
     let block = roots.sys.join("block");
@@ -322,6 +328,7 @@ mod tests {
         assert_eq!(stat.cpus.len(), 2);
         assert_eq!(stat.cpus[0].ticks, [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!((stat.cpus[1].cpu.as_str(), stat.cpus[1].ticks[2]), ("12", 0));
+        assert_eq!([stat.cpus[0].guest_ticks, stat.cpus[1].guest_ticks], [Some([9, 10]), None]);
         assert_eq!(stat.interrupts, Some(77));
         assert_eq!(stat.boot_unix_seconds, Some(1_700_000_000));
         assert_eq!((stat.running, stat.blocked), (Some(2), Some(0)));
@@ -357,8 +364,7 @@ mod tests {
         );
         let vmstat: Vec<_> = vmstat.iter().map(|(key, value)| (key.as_str(), *value)).collect();
         assert_eq!(vmstat, [("pgpgin", 2), ("pswpout", 3), ("pgmajfault", 4), ("oom_kill", 5)]);
-        assert_eq!(parse_file_nr(b"100\t0\t900\n"), Some((100, 900)));
-        assert_eq!(parse_file_nr(b"100\n"), None);
+        assert_eq!(["100\t0\t900\n", "100\n"].map(|text| parse_file_nr(text.as_bytes())), [Some((100, 900)), None]);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 
 use sonde_expo::{Kind, Labels, Number, Writer};
 
-use crate::node::{CPU_MODES, Disk, NodeReading, seconds_of_ticks};
+use crate::node::kernel::Uname;
+use crate::node::{CPU_MODES, CpuTimes, Disk, NodeReading, seconds_of_ticks};
 use crate::reading::Stall;
 
 const COUNTER: Kind = Kind::Counter;
@@ -20,6 +21,7 @@ const GAUGE: Kind = Kind::Gauge;
 /// Writes all that a node's reading has.
 pub fn write_node(writer: &mut Writer<'_>, base: &Labels, reading: &NodeReading) {
     write_machine(writer, base, reading);
+    write_uname(writer, base, &reading.uname);
     write_cpu(writer, base, reading);
     write_system(writer, base, reading);
     write_memory(writer, base, reading);
@@ -82,6 +84,35 @@ fn write_cpu(writer: &mut Writer<'_>, base: &Labels, reading: &NodeReading) {
             family.sample(base, &extra, Number::Float(seconds_of_ticks(ticks)));
         }
     }
+    write_guests(writer, base, &reading.stat.cpus);
+}
+
+/// Time of virtual machines, which the modes of a CPU have among user's and nice's.
+fn write_guests(writer: &mut Writer<'_>, base: &Labels, cpus: &[CpuTimes]) {
+    if cpus.iter().all(|cpu| cpu.guest_ticks.is_none()) {
+        return;
+    }
+    let help = "Time that each CPU spent in virtual machines; user and nice have it too.";
+    let mut family = writer.family("node_cpu_guest_seconds_total", COUNTER, help, "seconds");
+    for cpu in cpus {
+        for (mode, ticks) in ["user", "nice"].into_iter().zip(cpu.guest_ticks.into_iter().flatten()) {
+            let extra = [("cpu", cpu.cpu.as_str()), ("mode", mode)];
+            family.sample(base, &extra, Number::Float(seconds_of_ticks(ticks)));
+        }
+    }
+}
+
+fn write_uname(writer: &mut Writer<'_>, base: &Labels, it: &Uname) {
+    let labels = [
+        ("domainname", it.domain.as_str()),
+        ("machine", &it.machine),
+        ("nodename", &it.node),
+        ("release", &it.release),
+        ("sysname", &it.system),
+        ("version", &it.version),
+    ];
+    let mut family = writer.family("node_uname_info", GAUGE, "The kernel that runs, as uname(2) tells it.", "");
+    family.sample(base, &labels, Number::Unsigned(1));
 }
 
 fn write_system(writer: &mut Writer<'_>, base: &Labels, reading: &NodeReading) {

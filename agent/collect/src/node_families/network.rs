@@ -3,6 +3,7 @@
 use sonde_expo::{Kind, Labels, Number, Writer};
 
 use super::{COUNTER, GAUGE};
+use crate::node::kernel::Softnet;
 use crate::node::network::{InterfaceState, Network};
 
 pub(super) fn write(writer: &mut Writer<'_>, base: &Labels, network: &Network) {
@@ -14,6 +15,7 @@ pub(super) fn write(writer: &mut Writer<'_>, base: &Labels, network: &Network) {
     }
     write_sockets(writer, base, network);
     write_interfaces(writer, base, &network.interfaces);
+    write_softnet(writer, base, &network.softnet);
     if let Some((entries, limit)) = network.tracked {
         let help = "Connections that are tracked.";
         writer.family("node_nf_conntrack_entries", GAUGE, help, "").sample(base, &[], Number::Unsigned(entries));
@@ -57,6 +59,23 @@ fn write_interfaces(writer: &mut Writer<'_>, base: &Labels, interfaces: &[Interf
             if let Some(value) = value(interface) {
                 family.sample(base, &[("device", &interface.name)], Number::Unsigned(value));
             }
+        }
+    }
+}
+
+fn write_softnet(writer: &mut Writer<'_>, base: &Labels, cpus: &[Softnet]) {
+    type SoftnetRow = (&'static str, &'static str, fn(&Softnet) -> u64);
+    let rows: [SoftnetRow; 3] = [
+        ("node_softnet_processed_total", "Packets that the CPU took.", |cpu| cpu.processed),
+        ("node_softnet_dropped_total", "Packets dropped because the CPU's backlog was full.", |cpu| cpu.dropped),
+        ("node_softnet_times_squeezed_total", "How often the CPU left packets lying as its time was up.", |cpu| {
+            cpu.squeezed
+        }),
+    ];
+    for (name, help, value) in rows.into_iter().filter(|_| !cpus.is_empty()) {
+        let mut family = writer.family(name, COUNTER, help, "");
+        for cpu in cpus {
+            family.sample(base, &[("cpu", &cpu.cpu.to_string())], Number::Unsigned(value(cpu)));
         }
     }
 }
