@@ -66,7 +66,7 @@ impl Containerd {
     #[track_caller]
     pub fn run_pod(&mut self, pod: Pod<'_>, options: &[&str], script: &str) -> Task {
         let id = long_id();
-        let cgroup = format!("{}/cri-containerd-{id}.scope", self.room.slice());
+        let cgroup = format!("{}/kubepods.slice/cri-containerd-{id}.scope", self.room.cgroup());
         let annotations = [
             ("container-type", "container"),
             ("sandbox-namespace", pod.namespace),

@@ -23,17 +23,16 @@ const FURNISHED: Duration = Duration::from_secs(20);
 const EMPTIED: Duration = Duration::from_secs(20);
 /// The hierarchies' mount points; in a unified one it is a hierarchy itself.
 const HIERARCHIES: &str = "/sys/fs/cgroup";
-/// How a room's cgroup ends. systemd's way to write it, by which whoever looks takes it for the kubelet's.
-const SLICE: &str = "-kubepods.slice";
-/// What the room's first process does: its own `/run` and `/var/lib`, and then to be there.
-const FURNISH: &str =
-    "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && echo furnished && exec sleep 1000000";
+/// How the name of a room's cgroup ends.
+const SUFFIX: &str = "-room";
+/// What the room's first process does: its own `/run` and `/var/lib`, which root alone may write to as anywhere, and then to be there.
+const FURNISH: &str = "mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=755 tmpfs /var/lib && echo furnished && exec sleep 1000000";
 
 /// A room; what is started in it must have ended before it is dropped.
 pub struct Room {
     holder: Process,
     dir: TempDir,
-    slice: String,
+    cgroup: String,
 }
 
 impl Room {
@@ -49,7 +48,7 @@ impl Room {
             assert!(holder.ended().is_none(), "it has ended: {}", holder.log());
             if holder.log().contains("furnished") { Ok(()) } else { Err(holder.log()) }
         });
-        Self { holder, dir, slice: format!("{}{SLICE}", unique_name("room")) }
+        Self { holder, dir, cgroup: format!("{}{SUFFIX}", unique_name("of")) }
     }
 
     /// A folder that is seen from inside and from outside.
@@ -58,8 +57,8 @@ impl Room {
     }
 
     /// The cgroup, `/…`, below which all of the room's are.
-    pub fn slice(&self) -> String {
-        format!("/{}", self.slice)
+    pub fn cgroup(&self) -> String {
+        format!("/{}", self.cgroup)
     }
 
     /// A program that is to run inside. It begins in the root folder.
@@ -67,11 +66,6 @@ impl Room {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.pid())).arg("--").arg(program.as_ref());
         command
-    }
-
-    /// A file of the room's as it is reached from outside.
-    pub fn path(&self, inside: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{inside}", self.holder.pid()))
     }
 
     /// Runs a command inside to its end and returns what it printed; panics unless it exits with 0.
@@ -89,7 +83,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        remove_cgroups(&self.slice);
+        remove_cgroups(&self.cgroup);
     }
 }
 
@@ -97,7 +91,7 @@ impl Drop for Room {
 fn sweep() {
     let entries = hierarchies().into_iter().flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
     for name in entries.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
-        let is_a_room = name.ends_with(SLICE);
+        let is_a_room = name.ends_with(SUFFIX);
         if is_a_room && maker(&name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             remove_cgroups(&name);
         }

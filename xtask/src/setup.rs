@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 18] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -45,6 +45,8 @@ const NEEDS: [Need; 16] = [
     Need { program: "nginx", package: "nginx", wanted: &[For::Test, For::Bench] },
     Need { program: "promtool", package: "prometheus", wanted: &[For::Test] },
     Need { program: "prometheus-node-exporter", package: "prometheus-node-exporter", wanted: &[For::Test] },
+    Need { program: "podman", package: "podman", wanted: &[For::Test] },
+    Need { program: "lxc-start", package: "lxc", wanted: &[For::Test] },
     Need { program: "containerd", package: "containerd", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },

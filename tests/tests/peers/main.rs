@@ -6,4 +6,5 @@
 mod dashboards;
 mod kubernetes;
 mod node_exporter;
+mod runtimes;
 mod shop;
