@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ use crate::wait::eventually;
 const FURNISHED: Duration = Duration::from_secs(20);
 /// Until what was killed has left its cgroup.
 const EMPTIED: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(20);
 /// The hierarchies' mount points; in a unified one it is a hierarchy itself.
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 /// How the name of a room's cgroup ends.
@@ -103,14 +105,17 @@ fn hierarchies() -> Vec<PathBuf> {
     below.chain([PathBuf::from(HIERARCHIES)]).filter(|root| root.join("cgroup.procs").is_file()).collect()
 }
 
-/// Empties a cgroup in every hierarchy and removes it with all that is below.
+/// Empties a cgroup in every hierarchy and removes it with all that is below. What stays is said, and is the next test's to sweep.
 fn remove_cgroups(name: &str) {
-    for root in hierarchies() {
-        let top = root.join(name);
-        if top.is_dir() {
-            eventually(&format!("the end of {}", top.display()), EMPTIED, || {
-                remove(&top).map_err(|error| format!("{error}"))
-            });
+    for top in hierarchies().into_iter().map(|root| root.join(name)).filter(|top| top.is_dir()) {
+        let began = Instant::now();
+        while let Err(error) = remove(&top) {
+            if began.elapsed() > EMPTIED {
+                eprintln!("{} stays: {error}", top.display());
+                break;
+            }
+            // What was killed has yet to leave.
+            thread::sleep(AGAIN);
         }
     }
 }
@@ -119,6 +124,8 @@ fn remove(cgroup: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(cgroup)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove(&entry.path())?;
     }
+    // What is frozen cannot die in the old hierarchy.
+    let _ = fs::write(cgroup.join("freezer.state"), "THAWED");
     let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     for pid in pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
         // It may have ended by itself.

@@ -319,8 +319,7 @@ fn absent_is_not_zero() {
     );
 }
 
-/// What cAdvisor has and an instance's exposition has not, and why not: docs/operators.md, "Series". The fields of a disk are counted by
-/// device for a node only, and cAdvisor gave the node's to every container; the last is about cAdvisor itself.
+/// What cAdvisor has and an instance's exposition has not; docs/operators.md, "Series", says why not.
 const NOT_OURS: &str = "
     container_cpu_load_average_10s container_tasks_state container_fs_usage_bytes container_fs_io_current
     container_fs_io_time_seconds_total container_fs_io_time_weighted_seconds_total container_fs_read_seconds_total

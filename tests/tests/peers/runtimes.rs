@@ -133,7 +133,7 @@ fn a_container_of_podmans_is_known_by_name_and_image() {
     sonde.wait_for_value(&id, "sonde_instance_state", &[("state", "frozen")], SOON, |frozen| frozen == 1.0);
     podman.command(&["unpause", &podman.name]);
     sonde.wait_for_value(&id, "sonde_instance_state", &[("state", "running")], SOON, |running| running == 1.0);
-    podman.command(&["rm", "--force", &podman.name]);
+    podman.command(&["rm", "--force", "--time", "0", &podman.name]);
     assert_gone(&sonde, &podman.name);
 }
 
