@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::container::long_id;
+use crate::names::long_id;
 use crate::process::Process;
 use crate::room::Room;
 use crate::rootfs::Rootfs;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::container::{maker, unique_name};
+use crate::names::{maker, unique_name};
 use crate::process::Process;
 use crate::wait::eventually;
 

@@ -4,12 +4,13 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::setup::{For, find_program, setup};
-use crate::workspace::{Workspace, run, say};
+use crate::workspace::{FEATURES, Workspace, run, say};
 
 pub(crate) fn lint(workspace: &Workspace) -> Result<(), Error> {
     setup(For::Lint)?;
     run("formatting", &mut workspace.cargo(["fmt", "--all", "--check"]))?;
-    let mut clippy = workspace.cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    let mut clippy =
+        workspace.cargo(["clippy", "--workspace", "--all-targets", FEATURES, "--locked", "--", "-D", "warnings"]);
     run("clippy", &mut clippy)?;
     // A packager may leave Cranelift out of the agent, and compile elsewhere.
     let without = ["clippy", "--package", "sonde-cli", "--no-default-features", "--locked", "--", "-D", "warnings"];

@@ -2,7 +2,6 @@
 //!
 //! Called before either has a second thread. Without root there is nothing to give up.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::capabilities;
 use sonde_jail::agent::{CapabilitySet, keep_only};
 
@@ -46,16 +45,4 @@ fn keep(who: &str, wanted: CapabilitySet) {
     if let Err(error) = keep_only(wanted & now.permitted) {
         tracing::warn!(who, error = sonde_host::chain(&error), "not all privileges could be given up");
     }
-}
-
-/// Lets this process have as many descriptors as it may: one for each distinct sensor, and those of its files and sockets.
-/// Returns how many that are.
-pub fn raise_descriptors() -> u64 {
-    let now = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
-    let most = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => now.maximum,
-        Err(_) => now.current,
-    };
-    most.unwrap_or(u64::MAX)
 }

@@ -1,17 +1,20 @@
-//! What a reading costs: `reading_cost CGROUP_PATH [TIMES]` reads an instance's cgroup again and again, beside bare
-//! `pread` on the same files kept open, and prints medians and their ratio. Then it scans the machine.
+//! What a reading costs: `reading_cost CGROUP_PREFIX [KEPT_FILES]` reads each instance whose cgroup path begins so, again and again for
+//! some seconds, beside a loop of bare `pread` over the same files of each, kept open. It prints medians over the rounds, for one instance.
+//!
+//! `cargo xtask bench reading` makes the instances.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use sonde_collect::mounts::Controller;
-use sonde_collect::{
-    Discovery, DiscoveryConfig, FdBudget, GroupSource, InstanceReader, NodeId, ProcessGroup, Roots, source,
-};
+use sonde_collect::{Discovery, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Roots, source};
 
-/// What a reading reads of a hybrid machine each time; what is not there is left out.
-const FILES: [(Option<Controller>, &str); 25] = [
+/// What a reading reads each time of a hybrid machine, or of a unified one; what is not there is left out.
+const FILES: [(Option<Controller>, &str); 31] = [
     (Some(Controller::Cpuacct), "cpuacct.usage"),
     (None, "cpu.stat"),
     (Some(Controller::Cpu), "cpu.stat"),
@@ -34,71 +37,139 @@ const FILES: [(Option<Controller>, &str); 25] = [
     (None, "memory.pressure"),
     (None, "io.pressure"),
     (None, "memory.current"),
+    (None, "memory.peak"),
     (None, "memory.stat"),
+    (None, "memory.events"),
+    (None, "memory.swap.current"),
     (None, "pids.current"),
+    (None, "pids.events"),
+    (None, "pids.peak"),
+    (None, "cgroup.threads"),
     (None, "io.stat"),
 ];
 
 /// And of its leader, where that has a network namespace of its own.
 const LEADERS: [&str; 6] = ["stat", "net/dev", "net/snmp", "net/netstat", "net/sockstat", "net/sockstat6"];
 
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+/// How long it is measured. A thousand instances are read some forty times in it.
+const FOR: Duration = Duration::from_secs(8);
+/// Descriptors that readers may keep, unless told: more than they want.
+const KEPT_FILES: usize = 1 << 20;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: reading_cost CGROUP_PATH [TIMES]")?;
-    let times: usize = arguments.next().map_or(Ok(2000), |times| times.parse())?;
+    let prefix = arguments.next().ok_or("usage: reading_cost CGROUP_PREFIX [KEPT_FILES]")?;
+    let kept: usize = arguments.next().map_or(Ok(KEPT_FILES), |kept| kept.parse())?;
     let roots = Arc::new(Roots::of_this_machine()?);
-    let mut config = DiscoveryConfig::new(NodeId::new("cost")?);
-    let source = GroupSource::Cgroup(path);
-    config.process_groups = vec![ProcessGroup { name: "cost".into(), source }];
-    let mut discovery = Discovery::new(roots.clone(), config);
-    discovery.scan();
-    let found = discovery.instances().find(|found| found.name.runtime_id == "cost").ok_or("no such cgroup")?.clone();
-    let mut reader = InstanceReader::new(found.clone(), roots.clone(), &FdBudget::new(100));
-    let reading = reader.read()?;
-
-    let mut bare: Vec<OwnedFd> = FILES
-        .iter()
-        .filter_map(|(place, name)| {
-            let directory = match place {
-                Some(controller) => found.cgroups.v1(*controller),
-                None => found.cgroups.v2.as_deref(),
-            };
-            source::open(&directory?.join(name)).ok()
-        })
-        .collect();
-    if let Some(leader) = reading.leader {
-        let process = roots.proc.join(leader.pid.to_string());
-        bare.extend(LEADERS.iter().filter_map(|name| source::open(&process.join(name)).ok()));
-    }
-    let mut buffer = vec![0; 16 * 1024];
-    let mut reads = || {
-        for fd in &bare {
-            // What cannot be read costs its time all the same.
-            let _ = rustix::io::pread(fd, &mut buffer[..], 0);
-        }
-    };
-    // In turns, so that both see the same machine.
-    let (mut bare_ns, mut reading_ns) = (Vec::with_capacity(times), Vec::with_capacity(times));
-    for _ in 0..times {
-        let began = Instant::now();
-        reads();
-        bare_ns.push(began.elapsed().as_nanos());
-        let began = Instant::now();
-        reader.read()?;
-        reading_ns.push(began.elapsed().as_nanos());
-    }
-    let (bare_ns, reading_ns) = (median(bare_ns), median(reading_ns));
-    println!("{} files, {times} times, medians", bare.len());
-    println!("bare pread  {:>8.1} µs", bare_ns as f64 / 1e3);
-    println!("a reading   {:>8.1} µs  {:.2} times", reading_ns as f64 / 1e3, reading_ns as f64 / bare_ns as f64);
-
+    let mut discovery = Discovery::new(roots.clone(), DiscoveryConfig::new(NodeId::new("cost")?));
     let began = Instant::now();
     discovery.scan();
-    println!("a scan of {} instances {:.1} ms", discovery.instances().count(), began.elapsed().as_secs_f64() * 1e3);
+    let scan_ms = began.elapsed().as_secs_f64() * 1e3;
+    let found: Vec<_> = discovery.instances().filter(|found| found.cgroup_path.starts_with(&prefix)).cloned().collect();
+
+    let budget = FdBudget::new(kept);
+    let mut readers: Vec<_> =
+        found.iter().map(|found| InstanceReader::new(found.clone(), roots.clone(), &budget)).collect();
+    let mut bare = Bare::default();
+    for (reader, found) in readers.iter_mut().zip(&found) {
+        let leader = reader.read()?.leader.map(|leader| leader.pid);
+        bare.add(&roots, found, leader);
+    }
+    let instances = readers.len().max(1);
+    let mut times: [Vec<f64>; 4] = Default::default();
+    let until = Instant::now() + FOR;
+    // In turns, so that all see the same machine.
+    while Instant::now() < until {
+        times[0].push(each_us(instances, || bare.kept_open()));
+        times[1].push(each_us(instances, || readers.iter_mut().for_each(|reader| drop(reader.read()))));
+        times[2].push(each_us(instances, || bare.by_directory()));
+        times[3].push(each_us(instances, || bare.by_path()));
+    }
+    let rounds = times[0].len();
+    let [bare_us, reading_us, by_directory_us, by_path_us] = times.map(median);
+    let figures = serde_json::json!({
+        "instances": readers.len(),
+        "rounds": rounds,
+        "files_each": bare.files.len() / instances,
+        "kept_each": (kept - budget.left()) as f64 / instances as f64,
+        "bare_us": bare_us,
+        "reading_us": reading_us,
+        "times": reading_us / bare_us,
+        "by_directory_us": by_directory_us,
+        "by_path_us": by_path_us,
+        "scan_ms": scan_ms,
+    });
+    println!("{figures}");
     Ok(())
 }
 
-fn median(mut values: Vec<u128>) -> u128 {
-    values.sort_unstable();
+/// The same files that a reading reads, and nothing done with what they hold.
+#[derive(Default)]
+struct Bare {
+    files: Vec<BareFile>,
+    buffer: Vec<u8>,
+}
+
+struct BareFile {
+    open: OwnedFd,
+    directory: Arc<OwnedFd>,
+    name: &'static str,
+    path: PathBuf,
+}
+
+impl Bare {
+    fn add(&mut self, roots: &Roots, found: &Found, leader: Option<u32>) {
+        self.buffer.resize(16 * 1024, 0);
+        let of_cgroup = FILES.iter().filter_map(|(place, name)| match place {
+            Some(controller) => Some((found.cgroups.v1(*controller)?.to_owned(), *name)),
+            None => Some((found.cgroups.v2.clone()?, *name)),
+        });
+        let process = leader.map(|pid| roots.proc.join(pid.to_string()));
+        let of_leader = LEADERS.iter().filter_map(|name| Some((process.clone()?, *name)));
+        let mut directories: HashMap<PathBuf, Arc<OwnedFd>> = HashMap::new();
+        for (directory, name) in of_cgroup.chain(of_leader) {
+            let path = directory.join(name);
+            let Ok(open) = source::open(&path) else { continue };
+            let directory = directories.entry(directory).or_insert_with_key(|directory| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                Arc::new(rustix::fs::open(directory, flags, Mode::empty()).expect("a file in it was opened just now"))
+            });
+            self.files.push(BareFile { open, directory: directory.clone(), name, path });
+        }
+    }
+
+    fn kept_open(&mut self) {
+        for file in &self.files {
+            // What cannot be read costs its time all the same, here and below.
+            let _ = rustix::io::pread(&file.open, &mut self.buffer[..], 0);
+        }
+    }
+
+    fn by_directory(&mut self) {
+        for file in &self.files {
+            if let Ok(fd) = rustix::fs::openat(&*file.directory, file.name, OPEN, Mode::empty()) {
+                let _ = rustix::io::read(fd, &mut self.buffer[..]);
+            }
+        }
+    }
+
+    fn by_path(&mut self) {
+        for file in &self.files {
+            if let Ok(fd) = rustix::fs::open(&file.path, OPEN, Mode::empty()) {
+                let _ = rustix::io::read(fd, &mut self.buffer[..]);
+            }
+        }
+    }
+}
+
+fn each_us(instances: usize, pass: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    pass();
+    began.elapsed().as_secs_f64() * 1e6 / instances as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

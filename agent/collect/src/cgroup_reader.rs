@@ -9,26 +9,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::descriptors::{self, FileLimits};
 use crate::found::Found;
-use crate::leader::Leader;
+use crate::led::Led;
 use crate::limits::{self, Caps};
-use crate::mounts::{Controller, Mode, Roots};
-use crate::plan::{Item, PLAN, take};
-use crate::reading::{Descriptors, Gone, LeaderState, Reading};
-use crate::source::{Buffer, Fault, FdBudget, Kept};
+use crate::members::Members;
+use crate::mounts::{Controller, Roots};
+use crate::plan::{Item, PLAN, is_told_by, take};
+use crate::reader::Scratch;
+use crate::reading::{Gone, LeaderState, Reading};
+use crate::source::{Buffer, Directory, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{netdev, process, starvation, transport, walk};
+use crate::{dataset, process, starvation, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
 
-/// The list of an instance's processes.
-const PROCS: &str = "cgroup.procs";
-/// With more processes than this their descriptors are not counted: 2 µs each.
-pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
-/// Nor where a kernel that must be asked for each descriptor has more than these to list: some 20 ms.
-const DESCRIPTORS_LISTED_MAX: u64 = 65_536;
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
 
@@ -37,17 +34,18 @@ pub(crate) struct CgroupReader {
     found: Arc<Found>,
     roots: Arc<Roots>,
     budget: FdBudget,
+    /// Of the hierarchy where instances are looked for.
+    directory: Option<Directory>,
     files: Vec<(Item, &'static str, Kept)>,
-    procs: Option<Kept>,
+    members: Members,
     caps: Caps,
     limits_read_at: Option<Instant>,
     /// Soft limits of open files, by pid, as of `limits_read_at`.
-    file_limits: Vec<(u32, Option<u64>)>,
+    file_limits: FileLimits,
     leader: Option<Led>,
     started_unix_seconds: Option<f64>,
     /// Asks for the space of the root's file system; none where nobody gave a pool to ask.
     space: Option<Watch>,
-    buffer: Buffer,
     /// Faults at opening that may pass, such as a lack of descriptors.
     opening_problems: Vec<ReadProblem>,
     /// `cgroup.controllers` as of the opening: what is enabled there can change while a cgroup2 lives.
@@ -56,55 +54,27 @@ pub(crate) struct CgroupReader {
     lost_a_file: bool,
 }
 
-/// The leader and what is kept open of it.
-#[derive(Debug)]
-struct Led {
-    leader: Leader,
-    stat: Option<Kept>,
-    /// None in the host's network namespace.
-    network: Vec<(NetFile, Kept)>,
-    /// Some of these could not be opened, for want of descriptors.
-    lacks_a_file: bool,
-}
-
-/// A file of a network namespace.
-#[derive(Clone, Copy, Debug)]
-enum NetFile {
-    Dev,
-    Snmp,
-    Netstat,
-    Sockstat,
-    Sockstat6,
-}
-
-const NET_FILES: [(NetFile, &str); 5] = [
-    (NetFile::Dev, "net/dev"),
-    (NetFile::Snmp, "net/snmp"),
-    (NetFile::Netstat, "net/netstat"),
-    (NetFile::Sockstat, "net/sockstat"),
-    (NetFile::Sockstat6, "net/sockstat6"),
-];
-
 impl CgroupReader {
-    pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget) -> Self {
+    pub(crate) fn new(found: Arc<Found>, roots: Arc<Roots>, budget: FdBudget, buffer: &mut Buffer) -> Self {
+        let directory = found.cgroups.primary(&roots).map(|path| Directory::new(path.to_owned(), &budget));
         let mut reader = Self {
             started_unix_seconds: found.created.and_then(unix_seconds),
             found,
             roots,
             budget,
+            directory,
             files: Vec::with_capacity(PLAN.len()),
-            procs: None,
+            members: Members::default(),
             caps: Caps::default(),
             limits_read_at: None,
-            file_limits: Vec::new(),
+            file_limits: FileLimits::new(),
             leader: None,
             space: None,
-            buffer: Buffer::default(),
             opening_problems: Vec::new(),
             controllers: None,
             lost_a_file: false,
         };
-        reader.controllers = reader.read_controllers();
+        reader.controllers = reader.read_controllers(buffer);
         reader.open_plan();
         reader
     }
@@ -117,22 +87,16 @@ impl CgroupReader {
         self.files.clear();
         self.opening_problems.clear();
         let found = self.found.clone();
-        // v1's lists of pids are cached with the open file, and each read within a second of the last gets the old list
-        // and keeps it alive: a file that was kept open would never tell of who came and went. These are opened anew.
-        let anew = FdBudget::new(0);
         for (item, place, name) in PLAN {
             let directory = match place {
                 Some(controller) => found.cgroups.v1(controller),
                 None => found.cgroups.v2.as_deref(),
             };
             let Some(directory) = directory else { continue };
-            // The cgroup2 tree splits CPU time as well and in one file; two more of v1 are not needed then.
-            let split = matches!(item, Item::CpuacctUser | Item::CpuacctSystem);
-            if self.has(item) || (split && self.has(Item::CpuStatV2)) {
+            if self.has(item) || is_told_by(item).is_some_and(|other| self.has(other)) {
                 continue;
             }
-            let budget = if item == Item::Threads && place.is_some() { &anew } else { &self.budget };
-            match Kept::new(directory.join(name), budget) {
+            match Kept::new(directory.join(name), &self.budget) {
                 Ok(file) => self.files.push((item, name, file)),
                 Err(Fault::Problem(reason)) => {
                     self.opening_problems.push(ReadProblem { file: name, reason });
@@ -140,24 +104,13 @@ impl CgroupReader {
                 Err(Fault::Gone | Fault::Unsupported) => {}
             }
         }
-        self.open_procs(&anew);
-    }
-
-    fn open_procs(&mut self, anew: &FdBudget) {
-        let Some(primary) = self.found.cgroups.primary(&self.roots) else { return };
-        let budget = if self.roots.mounts.mode() == Mode::Unified { &self.budget } else { anew };
-        match Kept::new(primary.join(PROCS), budget) {
-            Ok(file) => self.procs = Some(file),
-            // What is open stays open.
-            Err(Fault::Problem(reason)) => self.opening_problems.push(ReadProblem { file: PROCS, reason }),
-            Err(Fault::Gone | Fault::Unsupported) => self.procs = None,
-        }
+        self.members.open(&found, &self.roots, &self.budget, &mut self.opening_problems);
     }
 
     /// Opens the plan anew where the cgroup's controllers are others now; their files come and go with them.
-    fn follow_controllers(&mut self) {
+    fn follow_controllers(&mut self, buffer: &mut Buffer) {
         starvation::forget();
-        let now = self.read_controllers();
+        let now = self.read_controllers(buffer);
         if starvation::was_noted() {
             // Nothing could be opened anew: what is open stays open.
             return;
@@ -169,9 +122,9 @@ impl CgroupReader {
         }
     }
 
-    fn read_controllers(&mut self) -> Option<Vec<u8>> {
+    fn read_controllers(&self, buffer: &mut Buffer) -> Option<Vec<u8>> {
         let path = self.found.cgroups.v2.as_ref()?.join("cgroup.controllers");
-        self.buffer.read_path(&path).ok().map(<[u8]>::to_vec)
+        buffer.read_path(&path).ok().map(<[u8]>::to_vec)
     }
 
     fn has(&self, item: Item) -> bool {
@@ -179,20 +132,21 @@ impl CgroupReader {
     }
 
     /// Fills `reading`.
-    pub(crate) fn read(&mut self, reading: &mut Reading) -> Result<(), Gone> {
-        let has_children = self.identity()?;
+    pub(crate) fn read(&mut self, reading: &mut Reading, scratch: &mut Scratch) -> Result<(), Gone> {
+        let directory = self.directory.as_ref().ok_or(Gone)?;
+        let has_children = directory.has_children().map_err(|_| Gone)?;
         if !self.opening_problems.is_empty() {
             self.open_plan();
         }
         if self.limits_are_due(reading.taken_at) {
-            self.follow_controllers();
+            self.follow_controllers(&mut scratch.buffer);
         }
         reading.problems.extend(&self.opening_problems);
-        self.read_plan(reading);
-        let pids = self.pids(has_children, reading);
-        self.read_leader(pids.as_ref().map(|(pids, _)| pids.as_slice()), reading);
-        self.read_limits(reading);
-        self.count_zombies(reading);
+        self.read_plan(reading, &mut scratch.buffer);
+        let pids = self.pids(has_children, reading, &mut scratch.buffer);
+        self.read_leader(pids.as_ref().map(|(pids, _)| pids.as_slice()), reading, scratch);
+        self.read_limits(reading, &mut scratch.buffer);
+        self.count_zombies(has_children, reading);
         // A part of them would be a wrong count.
         if let Some((pids, true)) = pids {
             self.count_processes(&pids, reading);
@@ -200,25 +154,27 @@ impl CgroupReader {
         reading.started_unix_seconds = self.started_unix_seconds;
         // Asked for before the processes were counted; as often as not the answer is there by now.
         if reading.leader.is_some() {
-            reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+            let lately = self.space.as_ref().map(|space| space.last(reading.taken_at)).unwrap_or_default();
+            (reading.space, reading.fullest_space) = (lately.space, lately.fullest);
+            reading.zfs = dataset::of_root(&self.roots, reading, &mut scratch.buffer);
         }
-        self.identity().map(|_| ())
+        self.identity()
     }
 
-    /// Checks that the cgroup is the one this reader was made for; tells whether it has cgroups below.
-    fn identity(&self) -> Result<bool, Gone> {
-        use std::os::unix::fs::MetadataExt;
-        let directory = self.found.cgroups.primary(&self.roots).ok_or(Gone)?;
-        match std::fs::metadata(directory) {
-            Ok(metadata) if metadata.ino() == self.found.birth.mark => Ok(metadata.nlink() != 2),
+    /// Checks, when all is read, that the cgroup is the one this reader was made for. No inode is ever used again: what is still this
+    /// one now has been so all the time.
+    fn identity(&self) -> Result<(), Gone> {
+        match self.directory.as_ref().map(Directory::look) {
+            Some(Ok((inode, _))) if inode == self.found.birth.mark => Ok(()),
             _ => Err(Gone),
         }
     }
 
-    fn read_plan(&mut self, reading: &mut Reading) {
+    fn read_plan(&mut self, reading: &mut Reading, buffer: &mut Buffer) {
         let mut inactive_file = None;
-        for (item, name, file) in &self.files {
-            match file.read(&mut self.buffer) {
+        let mut began = Instant::now();
+        for (at, (item, name, file)) in self.files.iter().enumerate() {
+            match file.read(buffer) {
                 Ok(text) => {
                     if let Some(inactive) = take(*item, text, reading) {
                         inactive_file = Some(inactive);
@@ -229,6 +185,14 @@ impl CgroupReader {
                 }
                 Err(Fault::Gone) => self.lost_a_file = true,
                 Err(Fault::Unsupported) => {}
+            }
+            // The clock is asked where one part ends and the next begins, and not for each file.
+            let next = self.files.get(at + 1).map(|(item, ..)| item.part());
+            if next != Some(item.part()) {
+                if let Some(took_ns) = item.part().of(&mut reading.took) {
+                    *took_ns += nanoseconds_since(began);
+                }
+                began = Instant::now();
             }
         }
         reading.memory.set_working_set(inactive_file);
@@ -243,11 +207,11 @@ impl CgroupReader {
         self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY)
     }
 
-    fn read_limits(&mut self, reading: &mut Reading) {
+    fn read_limits(&mut self, reading: &mut Reading, buffer: &mut Buffer) {
         if self.limits_are_due(reading.taken_at) {
             starvation::forget();
             let leader = self.leader.as_ref().map(|led| &led.leader);
-            let caps = limits::read(&self.found.cgroups, &self.roots, leader, &mut self.buffer);
+            let caps = limits::read(&self.found.cgroups, &self.roots, leader, buffer);
             // Without descriptors nobody knows them anew, and those of before hold.
             if !starvation::was_noted() {
                 self.caps = caps;
@@ -264,77 +228,73 @@ impl CgroupReader {
     }
 
     /// The kernel counts tasks until somebody has waited for them, and lists only those that live.
-    fn count_zombies(&self, reading: &mut Reading) {
+    fn count_zombies(&self, has_children: bool, reading: &mut Reading) {
         use std::os::unix::fs::MetadataExt;
-        let cgroups = &self.found.cgroups;
-        let directory = cgroups.v1(Controller::Pids).or(cgroups.v2.as_deref());
-        let alone = directory.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|it| it.nlink() == 2);
-        if let (Some(tasks), Some(live), true) = (reading.pids.tasks, reading.pids.live_threads, alone) {
-            reading.pids.zombies = Some(tasks.saturating_sub(live));
-        }
+        let (Some(tasks), Some(live)) = (reading.pids.tasks, reading.pids.live_threads) else { return };
+        // Where as many live as count there is nobody below, and it need not be asked.
+        let alone = (tasks == live && !has_children) || {
+            let cgroups = &self.found.cgroups;
+            let directory = cgroups.v1(Controller::Pids).or(cgroups.v2.as_deref());
+            directory.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|it| it.nlink() == 2)
+        };
+        reading.pids.zombies = alone.then(|| tasks.saturating_sub(live));
     }
 
     /// The processes, and whether these are all; none where they cannot be told.
-    fn pids(&mut self, has_children: bool, reading: &mut Reading) -> Option<(Vec<u32>, bool)> {
-        if has_children {
-            let primary = self.found.cgroups.primary(&self.roots)?;
-            starvation::forget();
-            let below = walk::pids_below(primary, PIDS_MAX);
-            // Who could not open the lists has seen nobody, which does not mean that nobody is there.
-            return (!starvation::was_noted()).then_some(below);
+    fn pids(&self, has_children: bool, reading: &mut Reading, buffer: &mut Buffer) -> Option<(Vec<u32>, bool)> {
+        if !has_children {
+            return Some((self.members.read(reading, buffer)?, true));
         }
-        let mut pids = Vec::new();
-        match self.procs.as_ref()?.read(&mut self.buffer) {
-            Ok(text) => process::parse_pids(text, &mut pids),
-            Err(Fault::Problem(reason)) => {
-                reading.problems.push(ReadProblem { file: PROCS, reason });
-                return None;
-            }
-            Err(Fault::Gone | Fault::Unsupported) => return None,
-        }
-        Some((pids, true))
+        self.members.read_threads(reading, buffer);
+        let primary = self.found.cgroups.primary(&self.roots)?;
+        starvation::forget();
+        let below = walk::pids_below(primary, PIDS_MAX);
+        // Who could not open the lists has seen nobody, which does not mean that nobody is there.
+        (!starvation::was_noted()).then_some(below)
     }
 
     /// The leader's state, and through its network namespace the interfaces.
-    fn read_leader(&mut self, pids: Option<&[u32]>, reading: &mut Reading) {
-        let state = self.leader.as_ref().and_then(|led| led.state(&mut self.buffer));
+    fn read_leader(&mut self, pids: Option<&[u32]>, reading: &mut Reading, scratch: &mut Scratch) {
+        let state = self.leader.as_ref().and_then(|led| led.state(&mut scratch.buffer));
         let is_one = |state: &LeaderState| pids.is_none_or(|pids| pids.contains(&state.pid));
         let known = state.filter(|state| process::is_live(state.state) && is_one(state));
         if known.is_none() {
             // Closed before anything else: an open net file keeps the dead one's namespace alive.
             self.leader = None;
             if pids.is_none_or(|pids| !pids.is_empty()) {
-                self.leader = self.find_leader();
+                self.find_leader();
             }
         } else if self.leader.as_ref().is_some_and(|led| led.lacks_a_file)
-            && let Some(whole) = self.find_leader().filter(|led| !led.lacks_a_file)
+            && let Some(whole) = Led::find(&self.found, &self.roots, &self.budget).filter(|led| !led.lacks_a_file)
         {
             self.leader = Some(whole);
         }
         let Some(led) = &self.leader else { return };
-        reading.leader = known.or_else(|| led.state(&mut self.buffer));
+        reading.leader = known.or_else(|| led.state(&mut scratch.buffer));
         if let Some(space) = &mut self.space {
             space.ask(&led.leader, reading.taken_at);
         }
-        led.read_network(&mut self.buffer, reading);
+        led.read_network(scratch, reading);
+        reading.main_lives = self.main_lives(reading.leader);
     }
 
-    fn find_leader(&mut self) -> Option<Led> {
-        let leader = self.found.leader(&self.roots)?;
-        let directory = leader.directory(&self.roots);
-        starvation::forget();
-        let stat = Kept::new(directory.join("stat"), &self.budget).ok();
-        let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(&self.roots);
-        let kept = |(file, name)| Some((file, Kept::new(directory.join(name), &self.budget).ok()?));
-        let network = if own_network { NET_FILES.into_iter().filter_map(kept).collect() } else { Vec::new() };
-        // What was opened by number is the leader's only if it has not ended meanwhile.
-        if !leader.is_alive() {
-            return None;
+    /// Whether the process that the runtime started lives, whichever leads now; none where that cannot be told.
+    fn main_lives(&self, leader: Option<LeaderState>) -> Option<bool> {
+        let (pid, start_ticks) = self.found.init.filter(|(pid, _)| *pid != 0)?;
+        if leader.is_some_and(|leader| leader.pid == pid && process::is_live(leader.state)) {
+            return Some(true);
         }
-        if self.started_unix_seconds.is_none() {
-            self.started_unix_seconds = Some(crate::reader::started_unix_seconds(leader.start_ticks));
+        match process::stat(&self.roots.proc, pid) {
+            Ok(stat) => Some(stat.start_ticks == start_ticks && process::is_live(stat.state)),
+            Err(error) => process::is_gone(&error).then_some(false),
         }
-        Some(Led { leader, stat, network, lacks_a_file: starvation::was_noted() })
+    }
+
+    fn find_leader(&mut self) {
+        self.leader = Led::find(&self.found, &self.roots, &self.budget);
+        if let (Some(led), None) = (&self.leader, self.started_unix_seconds) {
+            self.started_unix_seconds = Some(crate::reader::started_unix_seconds(led.leader.start_ticks));
+        }
     }
 
     fn count_processes(&mut self, pids: &[u32], reading: &mut Reading) {
@@ -348,76 +308,13 @@ impl CgroupReader {
         }
         reading.live_processes = Some(live);
         reading.pids.processes = Some(live);
-        if pids.len() <= DESCRIPTORS_OF_MAX {
-            reading.descriptors = descriptors(&self.roots, pids, &mut self.file_limits);
-        }
+        reading.descriptors = descriptors::count(&self.roots, pids, &mut self.file_limits);
     }
 }
 
-impl Led {
-    fn state(&self, buffer: &mut Buffer) -> Option<LeaderState> {
-        let text = self.stat.as_ref()?.read(buffer).ok()?;
-        let stat = process::parse_stat(text)?;
-        (stat.start_ticks == self.leader.start_ticks).then_some(LeaderState { pid: stat.pid, state: stat.state })
-    }
-
-    fn read_network(&self, buffer: &mut Buffer, reading: &mut Reading) {
-        for (file, kept) in &self.network {
-            let text = match kept.read(buffer) {
-                Ok(text) => text,
-                Err(Fault::Problem(reason)) => {
-                    let file = NET_FILES[*file as usize].1;
-                    reading.problems.push(ReadProblem { file, reason });
-                    continue;
-                }
-                Err(Fault::Gone | Fault::Unsupported) => continue,
-            };
-            if let NetFile::Dev = file {
-                let (interfaces, left_out) = netdev::parse(text);
-                (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
-                reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
-                continue;
-            }
-            let it = reading.transport.get_or_insert_default();
-            match file {
-                NetFile::Dev => {}
-                NetFile::Snmp | NetFile::Netstat => transport::parse(text, it),
-                NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
-            }
-        }
-    }
-}
-
-/// Open descriptors of these processes; none where there are too many to count. `limits` are their soft limits as last read; a pid that is not in it is looked up.
-pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
-    let mut all = Descriptors::default();
-    let mut counted = false;
-    for pid in pids {
-        let most = DESCRIPTORS_LISTED_MAX.saturating_sub(all.open);
-        let Ok(open) = process::open_descriptors(&roots.proc, *pid, most) else {
-            continue;
-        };
-        let open = open?;
-        counted = true;
-        all.open += open;
-        let limit = match limits.iter().find(|(known, _)| known == pid) {
-            Some((_, limit)) => *limit,
-            None => {
-                let path = roots.proc.join(pid.to_string()).join("limits");
-                let limit = std::fs::read(path).ok().and_then(|text| process::open_files_limit(&text));
-                limits.push((*pid, limit));
-                limit
-            }
-        };
-        let fuller =
-            |(most, of): (u64, u64), limit| u128::from(open) * u128::from(of) > u128::from(most) * u128::from(limit);
-        if let Some(limit) = limit
-            && all.fullest.is_none_or(|fullest| fuller(fullest, limit))
-        {
-            all.fullest = Some((open, limit));
-        }
-    }
-    counted.then_some(all)
+/// How long since then.
+pub(crate) fn nanoseconds_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unix_seconds(time: SystemTime) -> Option<f64> {

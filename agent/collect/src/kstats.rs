@@ -10,7 +10,7 @@ use crate::found::Found;
 use crate::mounts::Roots;
 use crate::process;
 use crate::reader::{started_unix_seconds, ticks_per_second};
-use crate::reading::{Freezer, MEMORY_PARTS, Reading, Stall};
+use crate::reading::{Freezer, MEMORY_PARTS, Objset, Reading, Stall};
 use crate::space::Space;
 
 /// The interface promises no more processes than this.
@@ -32,9 +32,9 @@ pub enum KstatValue {
 /// A named group of statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kstat {
-    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `instance`.
+    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `zfs`, `instance`.
     pub module: &'static str,
-    /// An interface's, device's or resource's name; empty where there is one only.
+    /// An interface's, device's, data set's or resource's name; empty where there is one only.
     pub name: String,
     /// The statistics.
     pub statistics: Vec<(&'static str, KstatValue)>,
@@ -110,6 +110,7 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
         ));
     }
     all.extend(reading.space.as_ref().map(file_system));
+    all.extend(reading.zfs.as_ref().map(data_set));
     all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
     all
 }
@@ -133,6 +134,21 @@ fn file_system(space: &Space) -> Kstat {
     ]);
     statistics.push(("age_seconds", KstatValue::Float(space.age.as_secs_f64())));
     Kstat { module: "file_system", name: "/".to_owned(), statistics }
+}
+
+fn data_set(objset: &Objset) -> Kstat {
+    Kstat {
+        module: "zfs",
+        name: objset.dataset.clone(),
+        statistics: present([
+            ("reads", objset.reads),
+            ("read_bytes", objset.read_bytes),
+            ("writes", objset.writes),
+            ("written_bytes", objset.written_bytes),
+            ("unlinks", objset.unlinks),
+            ("unlinked", objset.unlinked),
+        ]),
+    }
 }
 
 fn instance(reading: &Reading) -> Kstat {

@@ -6,7 +6,7 @@
 
 use crate::cgroup_v1::{self, BlkioUnit};
 use crate::mounts::Controller;
-use crate::reading::Reading;
+use crate::reading::{Reading, Took};
 use crate::{bytes, cgroup_v2, pressure};
 
 /// A file of the plan, by what it tells.
@@ -30,7 +30,6 @@ pub(crate) enum Item {
     PidsCurrent,
     PidsEvents,
     PidsPeak,
-    Threads,
     BlkioBytes,
     BlkioOperations,
     IoStat,
@@ -42,11 +41,49 @@ pub(crate) enum Item {
     IoPressure,
 }
 
+/// A part of a reading whose time is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Cpu,
+    Memory,
+    Devices,
+    /// Whose time nobody asks for.
+    Other,
+}
+
+impl Part {
+    /// Where its time is kept.
+    pub(crate) fn of(self, took: &mut Took) -> Option<&mut u64> {
+        match self {
+            Self::Cpu => Some(&mut took.cpu_ns),
+            Self::Memory => Some(&mut took.memory_ns),
+            Self::Devices => Some(&mut took.devices_ns),
+            Self::Other => None,
+        }
+    }
+}
+
+impl Item {
+    /// Which part it belongs to.
+    pub(crate) fn part(self) -> Part {
+        match self {
+            Self::CpuacctUsage | Self::CpuacctUser | Self::CpuacctSystem | Self::CpuStatV1 => Part::Cpu,
+            Self::CpuLocal | Self::CpuStatV2 | Self::CpuPressure => Part::Cpu,
+            Self::MemoryUsage | Self::MemoryMaxUsage | Self::MemoryStatV1 | Self::MemoryFailcnt => Part::Memory,
+            Self::MemoryOomControl | Self::MemoryKernel | Self::MemoryStatV2 | Self::MemoryEvents => Part::Memory,
+            Self::MemorySwapV2 | Self::MemorySwapEvents | Self::MemoryPressure => Part::Memory,
+            Self::BlkioBytes | Self::BlkioOperations | Self::IoStat | Self::IoPressure => Part::Devices,
+            Self::PidsCurrent | Self::PidsEvents | Self::PidsPeak => Part::Other,
+            Self::FreezerV1 | Self::CgroupEvents => Part::Other,
+        }
+    }
+}
+
 /// Where a file of the plan is: a v1 controller's directory, or the cgroup2 one.
 pub(crate) type Place = Option<Controller>;
 
 /// In the order of reading: usage before what is subtracted from it, v1 before v2.
-pub(crate) const PLAN: [(Item, Place, &str); 34] = [
+pub(crate) const PLAN: [(Item, Place, &str); 32] = [
     (Item::CpuacctUsage, Some(Controller::Cpuacct), "cpuacct.usage"),
     (Item::CpuStatV2, None, "cpu.stat"),
     (Item::CpuacctUser, Some(Controller::Cpuacct), "cpuacct.usage_user"),
@@ -71,8 +108,6 @@ pub(crate) const PLAN: [(Item, Place, &str); 34] = [
     (Item::PidsEvents, Some(Controller::Pids), "pids.events"),
     (Item::PidsEvents, None, "pids.events"),
     (Item::PidsPeak, None, "pids.peak"),
-    (Item::Threads, Some(Controller::Pids), "tasks"),
-    (Item::Threads, None, "cgroup.threads"),
     (Item::BlkioBytes, Some(Controller::Blkio), "blkio.throttle.io_service_bytes_recursive"),
     (Item::BlkioOperations, Some(Controller::Blkio), "blkio.throttle.io_serviced_recursive"),
     (Item::IoStat, None, "io.stat"),
@@ -82,6 +117,16 @@ pub(crate) const PLAN: [(Item, Place, &str); 34] = [
     (Item::MemoryPressure, None, "memory.pressure"),
     (Item::IoPressure, None, "io.pressure"),
 ];
+
+/// Which file, once it is there, leaves another of the plan with nothing to tell. The cgroup2 tree splits CPU time in one file, where v1
+/// needs two; and v1's freezer has the word where it is mounted.
+pub(crate) fn is_told_by(item: Item) -> Option<Item> {
+    match item {
+        Item::CpuacctUser | Item::CpuacctSystem => Some(Item::CpuStatV2),
+        Item::CgroupEvents => Some(Item::FreezerV1),
+        _ => None,
+    }
+}
 
 /// Parses one file into the reading; gives back the inactive page cache where the file tells it.
 pub(crate) fn take(item: Item, text: &[u8], reading: &mut Reading) -> Option<u64> {
@@ -120,14 +165,13 @@ pub(crate) fn take(item: Item, text: &[u8], reading: &mut Reading) -> Option<u64
         Item::PidsCurrent => reading.pids.tasks = bytes::single(text),
         Item::PidsEvents => reading.pids.limit_hits = cgroup_v2::max_events(text),
         Item::PidsPeak => reading.pids.peak = bytes::single(text),
-        Item::Threads => reading.pids.live_threads = Some(bytes::lines(text).count() as u64),
         Item::BlkioBytes => cgroup_v1::blkio(text, BlkioUnit::Bytes, reading.io.get_or_insert_default()),
         Item::BlkioOperations => {
             cgroup_v1::blkio(text, BlkioUnit::Operations, reading.io.get_or_insert_default());
         }
         Item::IoStat => cgroup_v2::io_stat(text, reading.io.get_or_insert_default()),
         Item::FreezerV1 => reading.freezer = cgroup_v1::freezer(text),
-        Item::CgroupEvents => reading.freezer = reading.freezer.or(cgroup_v2::freezer(text)),
+        Item::CgroupEvents => reading.freezer = cgroup_v2::freezer(text),
         Item::CpuPressure => reading.pressure.cpu = pressure::parse(text),
         Item::MemoryPressure => reading.pressure.memory = pressure::parse(text),
         Item::IoPressure => reading.pressure.io = pressure::parse(text),

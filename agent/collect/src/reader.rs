@@ -5,6 +5,7 @@
 //! its numbers to this one. Whoever drops the reader closes its network files, which would otherwise
 //! keep a dead container's network namespace alive.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -13,10 +14,24 @@ use rustix::time::ClockId;
 use crate::cgroup_reader::CgroupReader;
 use crate::found::{Found, Kind};
 use crate::group_reader::GroupReader;
+pub use crate::group_reader::HeldTicks;
 use crate::mounts::Roots;
 use crate::reading::{Gone, Reading};
+use crate::source::Buffer;
 pub use crate::source::FdBudget;
 use crate::space::{SpacePool, Watch};
+use crate::transport::Headers;
+
+/// What a reading works with and nobody keeps. A thread's own and not a reader's: readers are thousands, and two threads read.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) buffer: Buffer,
+    pub(crate) headers: Headers,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Reads one instance.
 #[derive(Debug)]
@@ -35,7 +50,11 @@ impl InstanceReader {
     /// Opens what is read each time, as far as the budget goes.
     pub fn new(found: Arc<Found>, roots: Arc<Roots>, budget: &FdBudget) -> Self {
         let source = match found.kind {
-            Kind::Cgroup => Source::Cgroup(Box::new(CgroupReader::new(found.clone(), roots, budget.clone()))),
+            Kind::Cgroup => {
+                let (found, budget) = (found.clone(), budget.clone());
+                let opened = |scratch: &mut Scratch| CgroupReader::new(found, roots, budget, &mut scratch.buffer);
+                Source::Cgroup(Box::new(SCRATCH.with_borrow_mut(opened)))
+            }
             Kind::Processes { pid, start_ticks, .. } => Source::Processes(GroupReader::new(roots, pid, start_ticks)),
         };
         Self { found, source }
@@ -46,6 +65,23 @@ impl InstanceReader {
     pub fn with_space(mut self, pool: &SpacePool, roots: Arc<Roots>) -> Self {
         if let Source::Cgroup(source) = &mut self.source {
             source.watch_space(Watch::new(pool.clone(), roots));
+        }
+        self
+    }
+
+    /// What it holds back of a counter that must not fall; nothing where the kernel itself sees to that.
+    pub fn held(&self) -> Option<HeldTicks> {
+        match &self.source {
+            Source::Cgroup(_) => None,
+            Source::Processes(source) => Some(source.held.clone()),
+        }
+    }
+
+    /// Goes on from what a reader before it held, of the same life of the same instance.
+    #[must_use]
+    pub fn with_held(mut self, held: Option<HeldTicks>) -> Self {
+        if let (Source::Processes(source), Some(held)) = (&mut self.source, held) {
+            source.held = held;
         }
         self
     }
@@ -62,10 +98,13 @@ impl InstanceReader {
         reading.taken_at = began;
         reading.taken_at_unix = SystemTime::now();
         match &mut self.source {
-            Source::Cgroup(source) => source.read(&mut reading)?,
+            Source::Cgroup(source) => SCRATCH.with_borrow_mut(|scratch| source.read(&mut reading, scratch))?,
             Source::Processes(source) => source.read(&mut reading)?,
         }
         reading.took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Source::Processes(_) = self.source {
+            reading.took.cpu_ns = reading.took_ns;
+        }
         Ok(reading)
     }
 }

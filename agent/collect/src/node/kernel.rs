@@ -37,10 +37,10 @@ pub fn uname() -> Uname {
 }
 
 /// One CPU's packets, a line of `/proc/net/softnet_stat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Softnet {
-    /// The CPU.
-    pub cpu: u64,
+    /// The CPU's number, as text.
+    pub cpu: String,
     /// Packets taken.
     pub processed: u64,
     /// Of those, dropped because the backlog was full.
@@ -54,16 +54,22 @@ const CPU_COLUMN: usize = 12;
 
 /// `/proc/net/softnet_stat`: hexadecimal columns without names. Without the CPU's own column the lines are the CPUs in order.
 pub fn softnet(text: &[u8]) -> Vec<Softnet> {
-    let parsed = (0..).zip(bytes::lines(text)).map(|(at, line)| {
+    let parsed = (0u64..).zip(bytes::lines(text)).map(|(at, line)| {
         let mut columns = [None; CPU_COLUMN + 1];
         for (slot, field) in columns.iter_mut().zip(bytes::fields(line)) {
-            *slot = std::str::from_utf8(field).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            *slot = hexadecimal(field);
         }
         let column = |at: usize| columns[at].map(u64::from);
-        let cpu = column(CPU_COLUMN).unwrap_or(at);
+        let cpu = column(CPU_COLUMN).unwrap_or(at).to_string();
         Some(Softnet { cpu, processed: column(0)?, dropped: column(1)?, squeezed: column(2)? })
     });
     parsed.flatten().collect()
+}
+
+fn hexadecimal(field: &[u8]) -> Option<u32> {
+    // A sign, which the library would take, the kernel never writes.
+    let digits = std::str::from_utf8(field).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -73,13 +79,13 @@ mod tests {
     #[test]
     fn softnet_table() {
         let new = "0000000a 00000001 0000000c 0 0 0 0 0 0 0 0 00000000 00000003 00000000 00000000\n";
-        let one = |cpu, processed| Softnet { cpu, processed, dropped: 1, squeezed: 12 };
-        assert_eq!(softnet(format!("{new}{new}").as_bytes()), [one(3, 10), one(3, 10)]);
+        let one = |cpu: &str, processed| Softnet { cpu: cpu.into(), processed, dropped: 1, squeezed: 12 };
+        assert_eq!(softnet(format!("{new}{new}").as_bytes()), [one("3", 10), one("3", 10)]);
         assert_eq!(
             softnet(b"0000000a 00000001 0000000c\nffffffff 00000001 0000000c 0\n"),
-            [one(0, 10), one(1, 0xffff_ffff)]
+            [one("0", 10), one("1", 0xffff_ffff)]
         );
-        for wrong in ["", "a 1\n", "a 1 c", "g 1 c\n", "a 1 1ffffffff\n", "-1 1 c\n"] {
+        for wrong in ["", "a 1\n", "a 1 c", "g 1 c\n", "a 1 1ffffffff\n", "-1 1 c\n", "+1 1 c\n"] {
             assert_eq!(softnet(wrong.as_bytes()), [], "{wrong}");
         }
     }
