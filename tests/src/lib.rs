@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod container;
+mod containerd;
 mod daemon;
 mod exposition;
 mod footprint;
@@ -14,6 +15,7 @@ mod http;
 mod names;
 mod process;
 mod prometheus;
+mod room;
 mod rootfs;
 mod servers;
 mod sonde;
@@ -21,6 +23,7 @@ mod wait;
 
 pub use cgroup::OwnCgroup;
 pub use container::{Container, ContainerBuilder, read_cpu_usage_ns};
+pub use containerd::{Containerd, Pod, Task};
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use footprint::Footprint;
@@ -28,6 +31,7 @@ pub use http::{KeptConnection, Request, Response, StaticServer, get};
 pub use names::unique_name;
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
+pub use room::Room;
 pub use rootfs::Rootfs;
 pub use servers::{Server, SilentServer};
 pub use sonde::{CliOutput, Sonde, SondeBuilder, binary, sensor_path};

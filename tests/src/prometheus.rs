@@ -48,6 +48,15 @@ impl Prometheus {
         Self::start(dir, &file, &[])
     }
 
+    /// Starts a server with a file of rules, which its configuration must not name.
+    pub fn with_rules(yaml: &str, rules: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary folder can be made");
+        let (file, rules_file) = (dir.path().join("prometheus.yml"), dir.path().join("rules.yml"));
+        let yaml = format!("rule_files: [{:?}]\n{yaml}", rules_file.display().to_string());
+        fs::write(&rules_file, rules).and_then(|()| fs::write(&file, yaml)).expect("the temporary folder is writable");
+        Self::start(dir, &file, &[])
+    }
+
     /// Starts a server that takes native histograms, and so asks for protobuf first, and keeps exemplars.
     pub fn with_native_histograms(yaml: &str) -> Self {
         let dir = TempDir::new().expect("a temporary folder can be made");

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -17,6 +18,7 @@ use crate::exposition::Exposition;
 use crate::footprint::Footprint;
 use crate::http::{Request, Response};
 use crate::process::Process;
+use crate::room::Room;
 use crate::wait::eventually;
 
 /// From the start to serving: it compiles its sensors first, on a machine that may be busy.
@@ -31,6 +33,7 @@ pub struct SondeBuilder {
     config: String,
     sensors: Vec<String>,
     user: Option<u32>,
+    room: Option<Arc<Room>>,
 }
 
 /// A running `sonde up`, ended when dropped.
@@ -86,6 +89,13 @@ impl SondeBuilder {
         self
     }
 
+    /// Runs in a room.
+    #[must_use]
+    pub fn inside(mut self, room: &Arc<Room>) -> Self {
+        self.room = Some(Arc::clone(room));
+        self
+    }
+
     /// Adds text to `sonde.toml`.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
@@ -120,7 +130,10 @@ impl SondeBuilder {
         let config = format!("[listen]\naddress = \"127.0.0.1:0\"\n\n{}", self.config);
         fs::write(dir.path().join("sonde.toml"), config).expect("the temporary folder is writable");
         let binary = self.binary.unwrap_or_else(binary);
-        let mut command = Command::new(&binary);
+        let mut command = match &self.room {
+            Some(room) => room.command(&binary),
+            None => Command::new(&binary),
+        };
         if let Some(user) = self.user {
             give(dir.path(), user);
             command = Command::new("setpriv");

@@ -37,13 +37,17 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 25] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
     Need { program: "redis-cli", package: "redis-tools", wanted: &[For::Test] },
     Need { program: "nginx", package: "nginx", wanted: &[For::Test, For::Bench] },
     Need { program: "promtool", package: "prometheus", wanted: &[For::Test] },
+    Need { program: "prometheus-node-exporter", package: "prometheus-node-exporter", wanted: &[For::Test] },
+    Need { program: "podman", package: "podman", wanted: &[For::Test] },
+    Need { program: "lxc-start", package: "lxc", wanted: &[For::Test] },
+    Need { program: "containerd", package: "containerd", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },

@@ -90,7 +90,7 @@ fn parse(mut datagram: &[u8], found: &mut Vec<Listener>) -> io::Result<bool> {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => {
                 let errno = message.get(..4).map_or(0, |_| u32_at(message, 0).cast_signed());
-                return Err(io::Error::from_raw_os_error(errno.saturating_neg()));
+                return Err(refusal(errno.saturating_neg()));
             }
             SOCK_DIAG_BY_FAMILY if message.len() >= MESSAGE_BYTES => found.extend(listener(message)),
             _ => {}
@@ -99,6 +99,19 @@ fn parse(mut datagram: &[u8], found: &mut Vec<Listener>) -> io::Result<bool> {
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// What the kernel refuses a dump with. Where nothing answers for TCP, that is no file that is missing: it has the answer in a module, which
+/// it loads by itself where it can.
+fn refusal(errno: i32) -> io::Error {
+    let plain = io::Error::from_raw_os_error(errno);
+    match plain.kind() {
+        io::ErrorKind::NotFound => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel cannot say who listens: it has no tcp_diag, and could not load it (modprobe tcp_diag)",
+        ),
+        _ => plain,
+    }
 }
 
 /// `struct inet_diag_msg`: family, state, timer, retrans; then the id with ports and addresses in network byte order.
@@ -246,6 +259,8 @@ mod tests {
         error[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         error[16..].copy_from_slice(&(-13i32).to_ne_bytes());
         assert_eq!(parse(&error, &mut found).unwrap_err().raw_os_error(), Some(13));
+        error[16..].copy_from_slice(&(-2i32).to_ne_bytes());
+        assert!(parse(&error, &mut found).unwrap_err().to_string().contains("modprobe tcp_diag"), "no file is missing");
         assert!(found.is_empty());
     }
 }

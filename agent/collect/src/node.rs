@@ -5,6 +5,7 @@
 //! are seconds, sizes bytes. Nothing here can block: file systems are asked for their space apart ([`crate::space`]).
 
 pub mod clock;
+pub mod kernel;
 pub mod network;
 pub mod zfs;
 
@@ -31,6 +32,8 @@ pub struct CpuTimes {
     pub cpu: String,
     /// Ticks in each of [`CPU_MODES`]. An old kernel has fewer; those are 0 there.
     pub ticks: [u64; CPU_MODES.len()],
+    /// Ticks that virtual machines ran for, with the usual priority and a lower one; they are in user's and nice's too.
+    pub guest_ticks: Option<[u64; 2]>,
 }
 
 /// From `/proc/stat`.
@@ -93,6 +96,8 @@ pub struct NodeReading {
     pub taken_at: Instant,
     /// When, on the wall clock.
     pub taken_at_unix: SystemTime,
+    /// The kernel that runs.
+    pub uname: kernel::Uname,
     /// CPU and more.
     pub stat: SystemStat,
     /// Load over 1, 5 and 15 minutes.
@@ -201,6 +206,7 @@ impl NodeFiles {
         NodeReading {
             taken_at,
             taken_at_unix: SystemTime::now(),
+            uname: kernel::uname(),
             vmstat: parse_vmstat(&text("vmstat")),
             transport,
             file_systems: Vec::new(),
@@ -243,8 +249,7 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         let mut fields = bytes::fields(line);
         let key = fields.next().unwrap_or_default();
         if let Some(cpu) = key.strip_prefix(b"cpu").filter(|cpu| bytes::number(cpu).is_some()) {
-            let cpu = String::from_utf8_lossy(cpu).into_owned();
-            stat.cpus.extend(cpu_ticks(fields).map(|ticks| CpuTimes { cpu, ticks }));
+            stat.cpus.extend(cpu_times(cpu, fields));
             continue;
         }
         let slot = match key {
@@ -262,12 +267,14 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
 }
 
 /// Of one CPU; none where one is no number, since a counter that is 0 for once would be a reset.
-fn cpu_ticks<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<[u64; CPU_MODES.len()]> {
+fn cpu_times<'t>(cpu: &[u8], mut fields: impl Iterator<Item = &'t [u8]>) -> Option<CpuTimes> {
     let mut ticks = [0; CPU_MODES.len()];
-    for (slot, field) in ticks.iter_mut().zip(fields) {
+    for (slot, field) in ticks.iter_mut().zip(fields.by_ref()) {
         *slot = bytes::number(field)?;
     }
-    Some(ticks)
+    let mut guest = || fields.next().and_then(bytes::number);
+    let guest_ticks = guest().zip(guest()).map(<[u64; 2]>::from);
+    Some(CpuTimes { cpu: String::from_utf8_lossy(cpu).into_owned(), ticks, guest_ticks })
 }
 
 /// `/proc/loadavg`: three decimals first.
@@ -334,9 +341,9 @@ fn parse_file_nr(text: &[u8]) -> Option<(u64, u64)> {
     Some((bytes::number(fields.next()?)?, bytes::number(fields.nth(1)?)?))
 }
 
-/// Whether a device is a disk of its own that can be of interest: neither a partition nor a memory or loop device.
+/// Whether a device is a disk of its own that can be of interest: neither a partition nor a loop device, a floppy or a ram disk, as node_exporter has it.
 fn is_whole(roots: &Roots, device: &str) -> bool {
-    let made_up = ["ram", "zram", "loop", "fd"]
+    let made_up = ["ram", "loop", "fd"]
         .iter()
         .any(|prefix| device.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u32>().is_ok()));
     let block = roots.sys.join("block");

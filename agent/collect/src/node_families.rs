@@ -20,7 +20,8 @@ use crate::node::NodeReading;
 pub fn sections() -> Vec<Section> {
     let system = families_of(system::MACHINE).chain(system::OTHERS).chain(families_of(system::PRESSURE)).collect();
     let network = families_of(network::DEVICES).chain(network::OTHERS);
-    let network = network.chain(families_of(network::INTERFACES)).chain(families_of(network::TRACKING)).collect();
+    let network = network.chain(families_of(network::INTERFACES)).chain(families_of(network::SOFTNET));
+    let network = network.chain(families_of(network::TRACKING)).collect();
     let storage = families_of(disks::DISKS).chain(families_of(storage::FILE_SYSTEMS)).chain(storage::ZFS).collect();
     vec![
         Section::new("Of the node: CPU, memory, load and pressure", "", system),

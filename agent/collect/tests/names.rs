@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sonde_collect::described::{Described, NAME, Section};
 use sonde_collect::families::{self, write_age, write_judgement, write_reading};
 use sonde_collect::node::clock::Clock;
+use sonde_collect::node::kernel::Softnet;
 use sonde_collect::node::zfs::{Pool, Value};
 use sonde_collect::node::{CpuTimes, Disk, MemoryLine, NodeFiles, NodeReading, SystemStat};
 use sonde_collect::node_families::{self, write_node};
@@ -34,7 +35,7 @@ fn node() -> NodeReading {
     let roots = Roots::of(tree.path("proc"), tree.path("sys"), tree.path("run")).unwrap();
     let mut node = NodeFiles::open(Arc::new(roots)).read();
     node.stat = SystemStat {
-        cpus: vec![CpuTimes { cpu: "3".into(), ticks: [100, 20, 300, 4000, 50, 6, 7, 8] }],
+        cpus: vec![CpuTimes { cpu: "3".into(), ticks: [100, 20, 300, 4000, 50, 6, 7, 8], guest_ticks: Some([90, 10]) }],
         interrupts: Some(1),
         context_switches: Some(2),
         forks: Some(3),
@@ -42,6 +43,7 @@ fn node() -> NodeReading {
         running: Some(5),
         blocked: Some(6),
     };
+    node.uname.domain = "(none)".into();
     node.load = Some([0.5, 1.0, 1.5]);
     let line = |name: &str, is_bytes| MemoryLine { name: name.into(), value: 7, is_bytes };
     node.memory = vec![line("MemTotal", true), line("HugePages_Total", false)];
@@ -51,6 +53,7 @@ fn node() -> NodeReading {
     node.transport.protocols = vec![("Tcp".into(), "CurrEstab".into(), 1)];
     node.transport.sockets = vec![("TCP".into(), "mem".into(), 1)];
     node.transport.tracked = Some((1, 2));
+    node.transport.softnet = vec![Softnet { cpu: "3".into(), processed: 4, dropped: 5, squeezed: 6 }];
     node.transport.interfaces = vec![sonde_collect::node::network::InterfaceState {
         name: "eth0".into(),
         up: Some(true),

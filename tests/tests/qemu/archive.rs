@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 /// Everything in it is aligned to this.
 const ALIGNMENT: usize = 4;
@@ -38,6 +39,12 @@ impl Archive {
                 self.directories.push(library);
             }
         }
+    }
+
+    /// Adds a symbolic link.
+    pub fn symlink(&mut self, path: &str, target: &str) {
+        self.directories_of(Path::new(path));
+        self.entry(path, LINK, (0, 0), target.as_bytes());
     }
 
     /// Adds an empty directory.

@@ -33,6 +33,8 @@ const DISK_BYTES: u64 = 16 << 20;
 /// Errors of the kernel's only; both hierarchies' controllers in cgroup2; pressure, which Debian leaves off; a
 /// panic ends the machine.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 rdinit=/init cgroup_no_v1=all psi=1 panic=-1";
+/// systemd's own options, and after the dashes what the first process is told.
+const SYSTEMD: &str = "systemd.log_target=console systemd.log_level=notice systemd.show_status=no -- systemd";
 /// As a floor of readings, so that every scrape of a test has a reading of its own.
 const CONFIG: &str = "[node]\nid = \"guest\"\n[reading]\nfloor = \"50ms\"\n";
 
@@ -44,6 +46,7 @@ pub struct Machine {
     _qemu: Process,
     _dir: TempDir,
     agent: Option<u64>,
+    runs: u32,
 }
 
 /// One scrape between two readings of the kernel's files.
@@ -57,13 +60,23 @@ pub struct Observation {
 }
 
 impl Machine {
-    /// Boots one with so many CPUs and so much memory.
+    /// Boots one with so many CPUs and so much memory, and nothing but the tests' hands.
     pub fn boot(cpus: u32, memory_mib: u32) -> Self {
+        Self::start(cpus, memory_mib, initramfs(), COMMAND_LINE)
+    }
+
+    /// Boots one whose first process becomes the systemd in the archive, which has to start `/init hands`.
+    pub fn boot_systemd(cpus: u32, memory_mib: u32, mut archive: Archive) -> Self {
+        add_hands(&mut archive);
+        Self::start(cpus, memory_mib, archive.finish(), &format!("{COMMAND_LINE} {SYSTEMD}"))
+    }
+
+    fn start(cpus: u32, memory_mib: u32, initramfs: Vec<u8>, command_line: &str) -> Self {
         let qemu = find("qemu-system-x86_64");
         let kernel = kernel();
         let dir = TempDir::new().expect("a temporary folder can be made");
         let at = |name: &str| dir.path().join(name);
-        fs::write(at("initramfs"), initramfs()).expect("a temporary folder has room for an initramfs");
+        fs::write(at("initramfs"), initramfs).expect("a temporary folder has room for an initramfs");
         let disk = fs::File::create(at("disk")).and_then(|disk| disk.set_len(DISK_BYTES));
         disk.expect("a temporary folder has room for a disk");
         // setpriv(1): if the test is killed, the machine is too.
@@ -71,7 +84,7 @@ impl Machine {
         command.args(["--pdeathsig", "KILL"]).arg(qemu);
         command.args(["-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"]);
         command.args(["-smp", &cpus.to_string(), "-m", &format!("{memory_mib}M")]);
-        command.arg("-kernel").arg(kernel).arg("-initrd").arg(at("initramfs")).args(["-append", COMMAND_LINE]);
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(at("initramfs")).args(["-append", command_line]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         let orders = format!("socket,id=orders,path={},server=on,wait=off", at("orders").display());
         command.args(["-chardev", &orders, "-serial", "chardev:orders"]);
@@ -84,7 +97,7 @@ impl Machine {
         });
         orders.set_read_timeout(Some(BOOT)).expect("a socket takes a time limit");
         let answers = BufReader::new(orders.try_clone().expect("a socket can be duplicated"));
-        let mut machine = Self { orders, answers, _qemu: qemu, _dir: dir, agent: None };
+        let mut machine = Self { orders, answers, _qemu: qemu, _dir: dir, agent: None, runs: 0 };
         assert_eq!(machine.answer()["ready"], true, "the first thing that it says is that it is ready");
         machine.orders.set_read_timeout(Some(ORDER)).expect("a socket takes a time limit");
         machine
@@ -187,6 +200,19 @@ impl Machine {
         self.order(&json!({ "do": "signal", "pid": pid, "signal": signal }));
     }
 
+    /// Runs a program to its end, at most so long: how it ended, and what it said.
+    #[track_caller]
+    pub fn run(&mut self, program: &str, arguments: &[&str], within: Duration) -> (String, String) {
+        self.runs += 1;
+        let log = format!("/run/{}.log", self.runs);
+        let order = json!({ "do": "start", "program": program, "arguments": arguments, "log": log });
+        let pid = self.order(&order)["pid"].as_u64().expect("what was started has a pid");
+        let how = eventually(&format!("the end of {program} {arguments:?}"), within, || {
+            self.ended(pid).ok_or_else(|| "it runs".to_owned())
+        });
+        (how, self.read(&log).unwrap_or_default())
+    }
+
     /// How a process has ended; none while it runs.
     #[track_caller]
     pub fn ended(&mut self, pid: u64) -> Option<String> {
@@ -228,9 +254,7 @@ impl Machine {
 /// Everything that the machine has: the tests' hands as its first process, the agent, and what sets up loopback and a port.
 fn initramfs() -> Vec<u8> {
     let mut archive = Archive::default();
-    archive.console();
-    archive.program(Path::new(env!("CARGO_BIN_EXE_qemu-guest")), "/init");
-    archive.program(&find("busybox"), "/bin/busybox");
+    add_hands(&mut archive);
     archive.program(&find("busybox"), &format!("{BUNDLE}/rootfs/bin/busybox"));
     archive.directory(&format!("{BUNDLE}/rootfs/proc"));
     archive.program(&find("runc"), "/bin/runc");
@@ -238,7 +262,14 @@ fn initramfs() -> Vec<u8> {
     archive.finish()
 }
 
-fn find(program: &str) -> PathBuf {
+/// The tests' hands, and what they do by busybox.
+fn add_hands(archive: &mut Archive) {
+    archive.console();
+    archive.program(Path::new(env!("CARGO_BIN_EXE_qemu-guest")), "/init");
+    archive.program(&find("busybox"), "/bin/busybox");
+}
+
+pub fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // An ordinary user's PATH lacks where runc is.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);

@@ -7,6 +7,7 @@ mod archive;
 mod layout;
 mod machine;
 mod runc;
+mod service;
 mod states;
 mod trouble;
 mod values;

@@ -5,6 +5,7 @@
 
 use crate::bytes;
 use crate::mounts::Roots;
+use crate::node::kernel::{self, Softnet};
 use crate::source::Buffer;
 use crate::transport;
 
@@ -35,6 +36,8 @@ pub struct Network {
     pub interfaces: Vec<InterfaceState>,
     /// Connections that are tracked, and how many can be; none where nothing tracks any.
     pub tracked: Option<(u64, u64)>,
+    /// Packets by CPU.
+    pub softnet: Vec<Softnet>,
 }
 
 /// Reads it.
@@ -54,6 +57,7 @@ pub fn read(roots: &Roots, buffer: &mut Buffer) -> Network {
     let entries = bytes::single(&text("sys/net/netfilter/nf_conntrack_count"));
     let limit = bytes::single(&text("sys/net/netfilter/nf_conntrack_max"));
     network.tracked = entries.zip(limit);
+    network.softnet = kernel::softnet(&text("net/softnet_stat"));
     network.interfaces = interfaces(roots, buffer);
     network
 }

@@ -10,9 +10,16 @@ fn stat_table() {
     assert_eq!(stat.cpus.len(), 2);
     assert_eq!(stat.cpus[0].ticks, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!((stat.cpus[1].cpu.as_str(), stat.cpus[1].ticks[2]), ("12", 0));
+    assert_eq!([stat.cpus[0].guest_ticks, stat.cpus[1].guest_ticks], [Some([9, 10]), None]);
     assert_eq!(stat.interrupts, Some(77));
     assert_eq!(stat.boot_unix_seconds, Some(1_700_000_000));
     assert_eq!((stat.running, stat.blocked), (Some(2), Some(0)));
+    // Half of the guests' time, and what is none, is not told; a mode that is none costs the CPU's line.
+    for guests in ["9", "9 x", "x 10"] {
+        let stat = parse_stat(format!("cpu0 1 2 3 4 5 6 7 8 {guests}\n").as_bytes());
+        assert_eq!((stat.cpus.len(), stat.cpus[0].guest_ticks), (1, None), "{guests}");
+    }
+    assert_eq!(parse_stat(b"cpu0 1 2 3 4 5 6 7 x 9 10\n"), SystemStat::default());
     assert_eq!(parse_stat(b""), SystemStat::default());
     assert_eq!(parse_stat(b"btime 17000"), SystemStat::default());
 }

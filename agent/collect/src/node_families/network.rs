@@ -1,10 +1,11 @@
-//! node_exporter's names for protocols, sockets, interfaces and connection tracking.
+//! node_exporter's names for protocols, sockets, interfaces, packets by CPU and connection tracking.
 
 use sonde_expo::{Kind, Number};
 
 use crate::described::{Described, Out, Row, counter, described, gauge};
 use crate::families::amounts::int;
 use crate::node::NodeReading;
+use crate::node::kernel::Softnet;
 use crate::node::network::{InterfaceState, Network};
 
 /// An interface and its 16 columns of `net/dev`.
@@ -73,6 +74,26 @@ pub(super) static INTERFACES: &[Row<InterfaceState>] = &[
     },
 ];
 
+macro_rules! softnet {
+    ($field:ident, $name:literal, $column:literal, $help:literal) => {
+        Row {
+            about: counter($name, "", $help).by(&["cpu"]).of(concat!("`/proc/net/softnet_stat`, column ", $column)),
+            value: |cpu| int(Some(cpu.$field)),
+        }
+    };
+}
+
+pub(super) static SOFTNET: &[Row<Softnet>] = &[
+    softnet!(processed, "node_softnet_processed_total", 1, "Packets that the CPU took."),
+    softnet!(dropped, "node_softnet_dropped_total", 2, "Packets dropped because the CPU's backlog was full."),
+    softnet!(
+        squeezed,
+        "node_softnet_times_squeezed_total",
+        3,
+        "How often the CPU left packets lying as its time was up."
+    ),
+];
+
 const TRACKED: &str = "connections are not tracked";
 
 pub(super) static TRACKING: &[Row<Network>] = &[
@@ -106,5 +127,6 @@ pub(super) fn write(out: &mut Out<'_, '_>, reading: &NodeReading) {
         }
     }
     out.each(INTERFACES, &network.interfaces, |interface| [&*interface.name]);
+    out.each(SOFTNET, &network.softnet, |cpu| [&*cpu.cpu]);
     out.rows(TRACKING, network);
 }

@@ -6,7 +6,8 @@ use sonde_expo::{Kind, Number};
 
 use crate::described::{Described, Out, Row, counter, described, gauge};
 use crate::families::amounts::{full, int, some};
-use crate::node::{CPU_MODES, NodeReading, seconds_of_ticks};
+use crate::node::kernel::Uname;
+use crate::node::{CPU_MODES, CpuTimes, NodeReading, seconds_of_ticks};
 
 pub(super) static MACHINE: &[Row<NodeReading>] = &[
     Row {
@@ -75,6 +76,20 @@ const fn load(name: &'static str, help: &'static str) -> Described {
 static CPU: Described = counter("node_cpu_seconds_total", "seconds", "Time that each CPU spent in each mode.")
     .by(&["cpu", "mode"])
     .of("`/proc/stat`");
+static CPU_GUEST: Described = counter(
+    "node_cpu_guest_seconds_total",
+    "seconds",
+    "Time that each CPU spent in virtual machines; user and nice have it too.",
+)
+.by(&["cpu", "mode"])
+.of("`/proc/stat` guest, guest_nice")
+.unless("Linux before 2.6.33");
+/// Of [`CPU_GUEST`], in the order of the kernel's columns.
+const GUEST_MODES: [&str; 2] = ["user", "nice"];
+
+static UNAME: Described = gauge("node_uname_info", "", "The kernel that runs, as uname(2) tells it.")
+    .by(&["domainname", "machine", "nodename", "release", "sysname", "version"])
+    .of("`uname(2)`");
 
 static MEMORY_BYTES: Described =
     gauge("node_memory_NAME_bytes", "bytes", "NAME of /proc/meminfo.").of("`/proc/meminfo`, each line in kB");
@@ -83,7 +98,7 @@ static MEMORY_PAGES: Described =
 static VMSTAT: Described = described(Kind::Unknown, "node_vmstat_NAME", "", "NAME of /proc/vmstat.")
     .of("`/proc/vmstat`: lines of paging, swapping, faults and OOM kills");
 
-pub(super) static OTHERS: [&Described; 4] = [&CPU, &MEMORY_BYTES, &MEMORY_PAGES, &VMSTAT];
+pub(super) static OTHERS: [&Described; 6] = [&UNAME, &CPU, &CPU_GUEST, &MEMORY_BYTES, &MEMORY_PAGES, &VMSTAT];
 
 const OFF: &str = "PSI is off";
 
@@ -143,14 +158,8 @@ pub(super) static PRESSURE: &[Row<NodeReading>] = &[
 
 pub(super) fn write(out: &mut Out<'_, '_>, reading: &NodeReading) {
     out.rows(MACHINE, reading);
-    if let Some((mut family, base)) = out.family(&CPU) {
-        for cpu in &reading.stat.cpus {
-            for (mode, ticks) in CPU_MODES.into_iter().zip(cpu.ticks) {
-                let extra = [("cpu", cpu.cpu.as_str()), ("mode", mode)];
-                family.sample(base, &extra, Number::Float(seconds_of_ticks(ticks)));
-            }
-        }
-    }
+    write_uname(out, &reading.uname);
+    write_cpus(out, &reading.stat.cpus);
     for line in &reading.memory {
         let about = if line.is_bytes { &MEMORY_BYTES } else { &MEMORY_PAGES };
         out.named(about, &line.name, |family, base| family.sample(base, &[], Number::Unsigned(line.value)));
@@ -159,4 +168,33 @@ pub(super) fn write(out: &mut Out<'_, '_>, reading: &NodeReading) {
         out.named(&VMSTAT, name, |family, base| family.sample(base, &[], Number::Unsigned(*value)));
     }
     out.rows(PRESSURE, reading);
+}
+
+fn write_uname(out: &mut Out<'_, '_>, it: &Uname) {
+    let Some((mut family, base)) = out.family(&UNAME) else { return };
+    let values = [&it.domain, &it.machine, &it.node, &it.release, &it.system, &it.version];
+    let labels: [(&str, &str); 6] = std::array::from_fn(|at| (UNAME.labels[at], values[at].as_str()));
+    family.sample(base, &labels, Number::Unsigned(1));
+}
+
+fn write_cpus(out: &mut Out<'_, '_>, cpus: &[CpuTimes]) {
+    if let Some((mut family, base)) = out.family(&CPU) {
+        for cpu in cpus {
+            for (mode, ticks) in CPU_MODES.into_iter().zip(cpu.ticks) {
+                let extra = [("cpu", cpu.cpu.as_str()), ("mode", mode)];
+                family.sample(base, &extra, Number::Float(seconds_of_ticks(ticks)));
+            }
+        }
+    }
+    let mut of_guests = cpus.iter().filter_map(|cpu| Some((&cpu.cpu, cpu.guest_ticks?))).peekable();
+    if of_guests.peek().is_some()
+        && let Some((mut family, base)) = out.family(&CPU_GUEST)
+    {
+        for (cpu, guest) in of_guests {
+            for (mode, ticks) in GUEST_MODES.into_iter().zip(guest) {
+                let extra = [("cpu", cpu.as_str()), ("mode", mode)];
+                family.sample(base, &extra, Number::Float(seconds_of_ticks(ticks)));
+            }
+        }
+    }
 }

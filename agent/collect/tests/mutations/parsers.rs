@@ -45,6 +45,8 @@ const IGMP: &str = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReport
 const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoAlgorithm MaxConn ActiveOpens CurrEstab RetransSegs\n\
     Tcp: 1 -1 5 2 77\nUdp: InDatagrams NoPorts\nUdp: 111 222\nTcpExt: ListenDrops TCPTimeouts\nTcpExt: 333 444\n";
 const SOCKSTAT: &str = "sockets: used 28\nTCP: inuse 11 orphan 0 tw 33 alloc 21 mem 180\nUDP: inuse 4 mem 2\n";
+const SOFTNET: &str = "00001234 00000005 00000067 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000003\n\
+    0000abcd 00000008 00000009 00000000\n";
 const MOUNTS: &str = "22 27 0:21 / /proc rw,relatime - proc proc rw\n32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
     41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n23 27 8:1 /a /mnt/with\\040blank ro shared:1 - ext4 /dev/sda1 rw\n";
 const SYSTEM: &str = "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 11 12 13 14 15 16 17 18 19 20\nintr 300 0 1\nctxt 400\nbtime 1700000000\n\
@@ -167,7 +169,8 @@ pub const PARSERS: &[Parser] = &[
         let it = node::parse_stat(text);
         let single = [it.interrupts, it.context_switches, it.forks, it.boot_unix_seconds, it.running, it.blocked];
         // An old kernel counts fewer modes; those are 0 there.
-        let ticks = it.cpus.iter().flat_map(|cpu| cpu.ticks).filter(|ticks| *ticks > 0).map(i128::from);
+        let ticks = it.cpus.iter().flat_map(|cpu| cpu.ticks.into_iter().chain(cpu.guest_ticks.into_iter().flatten()));
+        let ticks = ticks.filter(|ticks| *ticks > 0).map(i128::from);
         single.into_iter().flat_map(one).chain(ticks).collect()
     }),
     parser("node::parse_loadavg", "0.42 1.50 16.00 2/345 6789\n", ONE, |text| {
@@ -196,6 +199,11 @@ pub const PARSERS: &[Parser] = &[
         let mut all = Vec::new();
         node::network::sockets(text, &mut all);
         all.into_iter().map(|(_, _, value)| i128::from(value)).collect()
+    }),
+    parser("node::kernel::softnet", SOFTNET, ONE, |text| {
+        let all = node::kernel::softnet(text).into_iter().flat_map(|cpu| [cpu.processed, cpu.dropped, cpu.squeezed]);
+        // As the file writes them: what has a letter in it is no number to the check.
+        all.filter_map(|value| format!("{value:x}").parse().ok()).collect()
     }),
     parser("node::zfs::parse_named", NAMED, ONE, |text| {
         node::zfs::parse_named(text)

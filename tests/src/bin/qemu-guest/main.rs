@@ -9,13 +9,20 @@ mod hands;
 mod load;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 
 /// Where a load is told that it is one.
 const LOAD: &str = "load";
+/// Where it is told to be the tests' hands only, under another first process.
+const HANDS: &str = "hands";
+/// Where it is told to make way for systemd.
+const SYSTEMD: &str = "systemd";
+/// Where the root is bound to, for a moment.
+const BOUND: &str = "/bound";
 /// The serial port of orders; the first is the kernel's console.
 const ORDERS: &str = "/dev/ttyS1";
 
@@ -25,11 +32,19 @@ fn main() {
         load::run(&arguments[1..]);
         return;
     }
+    if arguments.first().is_some_and(|first| first == HANDS) {
+        prepare_port();
+        hands::serve(Path::new(ORDERS));
+        return;
+    }
     assert_eq!(
         std::process::id(),
         1,
         "this is the first process of a test's virtual machine, and does nothing elsewhere"
     );
+    if arguments.first().is_some_and(|first| first == SYSTEMD) {
+        become_systemd();
+    }
     set_up();
     hands::serve(Path::new(ORDERS));
 }
@@ -49,7 +64,25 @@ fn set_up() {
             .unwrap_or_else(|error| panic!("{at} cannot be mounted: {error}"));
     }
     busybox(&["ip", "link", "set", "lo", "up"]);
+    prepare_port();
+}
+
+/// Has the serial port hand bytes on as they are.
+fn prepare_port() {
     busybox(&["stty", "-F", ORDERS, "raw", "-echo"]);
+}
+
+/// Goes on as systemd, which mounts all by itself. The initramfs is the root of the machine's mounts, which nothing can be pivoted
+/// away from, so it is first bound over itself: then a jail or a container finds a root as on any machine.
+fn become_systemd() -> ! {
+    fs::create_dir_all(BOUND).unwrap_or_else(|error| panic!("{BOUND} cannot be made: {error}"));
+    let bound = mount_bind("/", BOUND)
+        .and_then(|()| rustix::process::chdir(BOUND))
+        .and_then(|()| mount_move(BOUND, "/"))
+        .and_then(|()| rustix::process::chroot("."));
+    bound.unwrap_or_else(|error| panic!("the root cannot be bound over itself: {error}"));
+    let error = Command::new("/lib/systemd/systemd").exec();
+    panic!("there is no systemd: {error}");
 }
 
 fn busybox(arguments: &[&str]) {
