@@ -8,6 +8,7 @@
 mod container;
 mod daemon;
 mod exposition;
+mod fleet;
 mod footprint;
 mod http;
 mod process;
@@ -20,6 +21,7 @@ mod wait;
 pub use container::{Container, ContainerBuilder, read_cpu_usage_ns, unique_name};
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
+pub use fleet::Fleet;
 pub use footprint::Footprint;
 pub use http::{KeptConnection, Request, Response, StaticServer, get};
 pub use process::{Process, run_to_end};

@@ -6,6 +6,7 @@
 
 mod fork;
 mod load;
+mod native;
 mod scrape;
 mod wrk;
 
@@ -38,6 +39,10 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
             setup(For::Bench)?;
             return load::bench(workspace, known);
         }
+        known if native::NAMES.contains(&known) => {
+            setup(For::Bench)?;
+            return native::bench(workspace, known);
+        }
         "preemption" => return preemption(workspace),
         other => return Err(Error::Usage(format!("bench {other}"))),
     }
@@ -52,6 +57,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     preemption(workspace)?;
+    native::bench(workspace, name)?;
     load::bench(workspace, name)
 }
 

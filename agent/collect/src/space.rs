@@ -28,6 +28,7 @@ use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use crate::leader::{self, Leader};
 use crate::mounts::Roots;
 use crate::node;
+pub use crate::reading::{FileSystem, Space};
 use crate::source::Buffer;
 
 /// File systems that answer out of the kernel itself.
@@ -48,36 +49,6 @@ const OWNED_THREADS: usize = 2;
 const IDLE: Duration = Duration::from_secs(10);
 /// Questions that wait at most: more than there are instances on a node.
 const QUEUE: usize = 4096;
-
-/// What a file system said of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSystem {
-    /// One of [`KINDS`].
-    pub kind: &'static str,
-    /// `/dev/NAME`, or the kind again where no device stands behind it.
-    pub device: String,
-    /// Its size.
-    pub size_bytes: u64,
-    /// What is not in use.
-    pub free_bytes: u64,
-    /// Of that, what is not kept for root.
-    pub available_bytes: u64,
-    /// How many inodes it can have; none where it makes them as it goes.
-    pub inodes: Option<u64>,
-    /// Of these, how many are not in use.
-    pub inodes_free: Option<u64>,
-    /// Whether it is mounted so that nothing can be written.
-    pub read_only: bool,
-}
-
-/// The last answer, and how old it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// What it said.
-    pub file_system: FileSystem,
-    /// How long before the reading.
-    pub age: Duration,
-}
 
 /// Where an answer is left.
 #[derive(Debug, Default)]

@@ -4,8 +4,7 @@ use sonde_expo::{Kind, Labels, Number, Writer};
 
 use super::numbers::{int, us};
 use super::{COUNTER, GAUGE};
-use crate::reading::{DeviceIo, DeviceLimit, HugePages, Interface};
-use crate::space::Space;
+use crate::reading::{DeviceIo, DeviceLimit, HugePages, Interface, Space};
 use crate::transport::Transport;
 
 /// Name, unit, help, value.

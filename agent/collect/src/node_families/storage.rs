@@ -4,7 +4,7 @@ use sonde_expo::{Kind, Labels, Number, Writer};
 
 use super::GAUGE;
 use crate::node::zfs::{Pool, Rows, Value, Zfs};
-use crate::space::{FileSystem, Space};
+use crate::reading::{FileSystem, Space};
 
 /// Name, unit, help, value.
 type FileSystemRow = (&'static str, &'static str, &'static str, fn(&FileSystem) -> Option<u64>);
