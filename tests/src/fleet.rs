@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Hierarchies of v1 that take no process before somebody has configured them, or that nobody reads.
 const LEFT_OUT: [&str; 3] = ["cpuset", "devices", "systemd"];
 /// A cgroup can be removed once the kernel has buried its last process, which takes milliseconds.
@@ -33,6 +35,7 @@ impl Fleet {
     /// As many as asked for. Needs root.
     pub fn of(count: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        allow_descriptors();
         let name = format!("sonde-fleet-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut fleet = Self { name, hierarchies: hierarchies(), members: Vec::new() };
         for hierarchy in &fleet.hierarchies {
@@ -49,6 +52,12 @@ impl Fleet {
             fleet.add();
         }
         fleet
+    }
+
+    /// Descriptors that a process started from here may have.
+    pub fn descriptors() -> usize {
+        let most = getrlimit(Resource::Nofile).maximum;
+        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
     }
 
     /// One more; its runtime's id.
@@ -108,6 +117,13 @@ impl Drop for Fleet {
             remove(&hierarchy.join(&self.name));
         }
     }
+}
+
+/// Each member is a pipe of ours, and whoever has a fleet may want a connection for each as well.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused is missed, and said, when it is needed.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn scope(id: &str) -> String {

@@ -30,6 +30,7 @@ const AGENTS: CapabilitySet = CapabilitySet::SYS_PTRACE
 /// Asks the kernel for its favour, then gives up all but what the agent needs. To be called once the broker has been started.
 pub fn keep_agents() {
     let for_memory = favour::ask("agent", CapabilitySet::IPC_LOCK);
+    raise_descriptors();
     keep("agent", AGENTS | for_memory);
 }
 
@@ -48,14 +49,19 @@ fn keep(who: &str, wanted: CapabilitySet) {
     }
 }
 
+/// Descriptors that a node of a thousand instances wants: half of them for files that readings keep open. Who may raise the hard limit has as
+/// many at least; the unit has them too (`LimitNOFILE=`).
+const ENOUGH_DESCRIPTORS: u64 = 65_536;
+
 /// Lets this process have as many descriptors as it may: one for each distinct sensor, and those of its files and sockets.
 /// Returns how many that are.
 pub fn raise_descriptors() -> u64 {
     let now = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
-    let most = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => now.maximum,
-        Err(_) => now.current,
-    };
-    most.unwrap_or(u64::MAX)
+    let enough = now.maximum.map(|most| most.max(ENOUGH_DESCRIPTORS));
+    for most in [enough, now.maximum] {
+        if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_ok() {
+            return most.unwrap_or(u64::MAX);
+        }
+    }
+    now.current.unwrap_or(u64::MAX)
 }

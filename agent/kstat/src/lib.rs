@@ -10,6 +10,12 @@
 #[cfg(target_os = "illumos")]
 #[allow(unsafe_code, reason = "libkstat is C, and is called from this module alone; each block says why it is sound")]
 mod libkstat;
+#[cfg(any(target_os = "illumos", test))]
+#[allow(
+    unsafe_code,
+    reason = "libkstat hands out memory, and it is read in this module alone; each block says why it is sound"
+)]
+mod raw;
 
 #[cfg(target_os = "illumos")]
 pub use libkstat::Chain;
