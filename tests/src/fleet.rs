@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// The instances.
 pub struct Fleet {
     name: String,
+    /// Of this process's fleets: no two have a member's id in common.
+    number: u32,
     hierarchies: Vec<PathBuf>,
     members: Vec<Member>,
 }
@@ -36,8 +38,9 @@ impl Fleet {
     pub fn of(count: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         allow_descriptors();
-        let name = format!("sonde-fleet-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut fleet = Self { name, hierarchies: hierarchies(), members: Vec::new() };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sonde-fleet-{}-{number}", std::process::id());
+        let mut fleet = Self { name, number, hierarchies: hierarchies(), members: Vec::new() };
         for hierarchy in &fleet.hierarchies {
             let own = hierarchy.join(&fleet.name);
             fs::create_dir(&own).unwrap_or_else(|e| panic!("cannot make {}: {e}", own.display()));
@@ -62,7 +65,7 @@ impl Fleet {
 
     /// One more; its runtime's id.
     pub fn add(&mut self) -> String {
-        let id = format!("{:016x}{:048x}", std::process::id(), self.members.len());
+        let id = format!("{:08x}{:08x}{:048x}", std::process::id(), self.number, self.members.len());
         let mut command = Command::new("unshare");
         // It ends with its input, and that with us.
         command.args(["--net", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
