@@ -6,25 +6,27 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sonde_collect::{GroupSource, Match, NodeId, ProcessGroup, Rules};
+use sonde_collect::{GroupSource, Match, Names, NodeId, ProcessGroup, Rules};
 use sonde_host::{Policy, Share};
 
+mod listen;
 mod policy;
 mod print;
+mod reading;
+mod report;
 mod rules;
 mod sandbox;
 
+pub use listen::Tls;
+pub(crate) use reading::HIGHEST_FLOOR;
+pub use report::{Report, ReportTls};
 pub use rules::OwnerRule;
 pub use sandbox::Sandbox;
 
-/// Native values are not read oftener than this for one scraper, unless the operator says otherwise.
-const DEFAULT_FLOOR: Duration = Duration::from_secs(1);
-const LOWEST_FLOOR: Duration = Duration::from_millis(50);
-/// No floor is higher, the operator's or an overloaded node's.
-pub(crate) const HIGHEST_FLOOR: Duration = Duration::from_secs(60);
 /// Names of the URL that are not instances.
 const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"];
 /// Who owns what no rule gives to an account.
@@ -47,9 +49,10 @@ pub enum ConfigError {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
-    listen: RawListen,
+    listen: listen::RawListen,
     node: RawNode,
-    reading: RawReading,
+    reading: reading::RawReading,
+    report: Option<report::RawReport>,
     policy: toml::Table,
     sandbox: sandbox::RawSandbox,
     share: sandbox::RawShare,
@@ -69,30 +72,8 @@ struct Raw {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawListen {
-    address: Option<String>,
-    admin: Option<String>,
-    tls: Option<RawTls>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTls {
-    certificate: PathBuf,
-    key: PathBuf,
-    client_ca: PathBuf,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct RawNode {
     id: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawReading {
-    floor: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,21 +98,15 @@ struct RawSensor {
     secrets: BTreeMap<String, PathBuf>,
 }
 
-/// Files of a TLS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub client_ca: PathBuf,
-}
-
 /// A sensor file and the instances it runs on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensorRule {
     /// Its name on an instance; the file's stem unless given.
     pub name: String,
-    /// In the sensors' folder.
+    /// In the sensors' folder, or in that of the account which pushed it.
     pub file: String,
+    /// None is the operator.
+    pub pushed_by: Option<Arc<str>>,
     pub matching: Match,
     pub config: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, PathBuf>,
@@ -146,6 +121,9 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub node_id: Option<String>,
     pub floor: Duration,
+    pub report: Option<Report>,
+    /// Whose names the native series carry.
+    pub names: Names,
     pub policy: Policy,
     pub sandbox: Sandbox,
     /// What an account may use of the node, where nothing else is said of it.
@@ -197,7 +175,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             listen
         }
     };
-    let admin = raw.listen.admin.and_then(|text| admin(&text, faults));
+    let admin = raw.listen.admin.and_then(|text| listen::admin(&text, faults));
     let tls = raw.listen.tls.map(|tls| Tls {
         certificate: folder.join(tls.certificate),
         key: folder.join(tls.key),
@@ -213,10 +191,7 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
             "listen.address {listen} is not a loopback address: it needs [listen.tls] certificate, key and client_ca, or 127.0.0.1"
         ));
     }
-    let floor = duration("reading.floor", raw.reading.floor.as_deref(), faults).unwrap_or(DEFAULT_FLOOR);
-    if !(LOWEST_FLOOR..=HIGHEST_FLOOR).contains(&floor) {
-        faults.push(format!("reading.floor is {floor:?}: from {LOWEST_FLOOR:?} to {HIGHEST_FLOOR:?} is allowed"));
-    }
+    let (floor, names) = reading::read(&raw.reading, faults);
     if let Some(Err(error)) = raw.node.id.as_deref().map(NodeId::new) {
         faults.push(format!("node.id: {error}"));
     }
@@ -227,6 +202,8 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         tls,
         node_id: raw.node.id,
         floor,
+        report: report::read(raw.report, folder, faults),
+        names,
         policy: policy::read(raw.policy, faults),
         sandbox: sandbox::read(raw.sandbox, folder, faults),
         accounts: sandbox::accounts(raw.accounts, &share, faults),
@@ -238,16 +215,6 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         instances: rules::instances(raw.instances, faults),
         owners: raw.owners.into_iter().filter_map(|owner| rules::owner(owner, faults)).collect(),
     }
-}
-
-fn admin(text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {
-    let address = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
-    if address.is_none() {
-        faults.push(format!(
-            "listen.admin is {text:?}: a loopback address and port is allowed, such as \"127.0.0.1:9165\""
-        ));
-    }
-    address
 }
 
 /// Parses `15s`, `500ms`, `2m`.
@@ -302,7 +269,9 @@ fn process_groups(raw: Vec<RawGroup>, folder: &Path, faults: &mut Vec<String>) -
 }
 
 pub(crate) fn is_plain_name(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    // Names are also files': none is hidden, and none leads elsewhere.
+    (1..=63).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
 fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Option<SensorRule> {
@@ -336,7 +305,7 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
             "sensor {name:?}: neither a label nor an image can decide who gets secrets, since a tenant may have chosen it"
         ));
     }
-    Some(SensorRule { name, file, matching, config, secrets })
+    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets })
 }
 
 #[cfg(test)]

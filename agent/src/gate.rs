@@ -38,13 +38,20 @@ pub enum Answer {
 /// One instance's reader, and who may have it read.
 pub struct Gate {
     reader: Arc<Mutex<(InstanceReader, Judge)>>,
+    /// Whose readings these wait for; none is the operator, who waits for nobody.
+    owner: Option<Arc<str>>,
     /// What came of the last reading; never [`Answer::NotInTime`].
     flights: Flights<Answer>,
 }
 
 impl Gate {
-    pub fn new(reader: InstanceReader) -> Self {
-        Self { reader: Arc::new(Mutex::new((reader, Judge::default()))), flights: Flights::default() }
+    pub fn new(reader: InstanceReader, owner: Option<Arc<str>>) -> Self {
+        Self { reader: Arc::new(Mutex::new((reader, Judge::default()))), owner, flights: Flights::default() }
+    }
+
+    /// The floor in force for it where the operator has set `floor`.
+    pub(crate) fn floor(&self, floor: Duration, threads: &ReadingThreads) -> Duration {
+        threads.floor(self.owner.as_ref(), floor)
     }
 
     /// A reading for `scraper`: fresh where it may have one, else the last. Waits no longer than `wait`.
@@ -54,12 +61,21 @@ impl Gate {
         }
         let reader = self.reader.clone();
         let take = move |_| take(&mut reader.lock().unwrap_or_else(PoisonError::into_inner));
-        self.flights.read(Ask { scraper, floor, wait }, threads, take).await.unwrap_or(Answer::NotInTime)
+        let ask = Ask { scraper, owner: self.owner.clone(), floor, wait };
+        self.flights.read(ask, threads, take).await.unwrap_or(Answer::NotInTime)
+    }
+}
+
+impl Gate {
+    /// What the last reading came to, if there was one.
+    pub(crate) fn last(&self) -> Option<Answer> {
+        self.flights.last()
     }
 }
 
 fn take((reader, judge): &mut (InstanceReader, Judge)) -> Answer {
-    let Ok(reading) = reader.read() else { return Answer::Gone };
+    let Ok(mut reading) = reader.read() else { return Answer::Gone };
     let judgement = judge.judge(&reading);
+    reading.cpu_lately = judge.cpu_lately(&reading);
     Answer::Taken(Arc::new(Taken { reading, judgement }))
 }

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use sonde_collect::reader::HeldTicks;
 use sonde_collect::{Found, InstanceReader, Judgement, Reason};
 use sonde_expo::Labels;
 use sonde_host::{Slot, TargetId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::config::OPERATOR;
 use crate::gate::Gate;
 
 /// How long an instance that is gone still answers 503 with its state, before it is 404.
@@ -40,13 +42,18 @@ pub struct Instance {
     pub gate: Arc<Gate>,
     /// `id`, `name`, `image` and the pod's on every native series.
     pub base: Labels,
+    /// What its reader holds back of a counter; the next reader goes on from there.
+    pub(crate) held: Option<HeldTicks>,
     placed: RwLock<Arc<Vec<Placed>>>,
 }
 
 impl Instance {
     pub fn new(found: Arc<Found>, owner: Arc<str>, target: TargetId, reader: InstanceReader) -> Self {
-        let base = base_labels(&found);
-        Self { found, owner, target, gate: Arc::new(Gate::new(reader)), base, placed: RwLock::default() }
+        let (base, held) = (base_labels(&found), reader.held());
+        // The operator is bounded by nothing.
+        let bounded = (*owner != *OPERATOR).then(|| owner.clone());
+        let gate = Arc::new(Gate::new(reader, bounded));
+        Self { found, owner, target, gate, base, held, placed: RwLock::default() }
     }
 
     pub fn id(&self) -> Uuid {
@@ -58,7 +65,7 @@ impl Instance {
         self.found.name.name.as_deref().unwrap_or(&self.found.name.runtime_id)
     }
 
-    /// The sensors of the instance, in the order of their names.
+    /// The sensors of the instance: the operator's, then its account's, each by name.
     pub fn placed(&self) -> Arc<Vec<Placed>> {
         self.placed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -90,6 +97,7 @@ pub struct GoneInstance {
     pub found: Arc<Found>,
     pub owner: Arc<str>,
     pub base: Labels,
+    pub(crate) held: Option<HeldTicks>,
     pub judgement: Judgement,
     pub since: Instant,
 }
@@ -145,27 +153,33 @@ impl Catalogue {
         self.read(|inner| inner.live.get(&id).cloned())
     }
 
-    /// By UUID, the runtime's id, a beginning of it that is hexadecimal, long enough and unambiguous, or a name. The living before the gone.
+    /// What is held back of a counter of an instance, also of one that was gone and may be back.
+    pub(crate) fn held(&self, id: Uuid) -> Option<HeldTicks> {
+        let of_gone = |inner: &Inner| inner.gone.get(&id).and_then(|gone| gone.held.clone());
+        self.read(|inner| inner.live.get(&id).map_or_else(|| of_gone(inner), |live| live.held.clone()))
+    }
+
+    /// By UUID, the runtime's id, a name, or a beginning of a runtime's id that is hexadecimal, long enough and unambiguous: in this order, and
+    /// of each the living before the gone. Names may be tenants' to choose, and none that is another's id passes for it, nor for one that is gone,
+    /// where that is no word that could be anybody's next name.
     pub fn look_up(&self, wanted: &str) -> Lookup {
+        let id = |found: &Found| found.name.runtime_id == wanted;
+        let name = |found: &Found| found.name.name.as_deref() == Some(wanted);
+        let beginning = |found: &Found| found.name.runtime_id.starts_with(wanted);
+        let is_number = wanted.len() >= SHORTEST_PREFIX && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.read(|inner| {
             if let Ok(id) = wanted.parse::<Uuid>() {
                 let gone = || inner.gone.get(&id).cloned().map(Lookup::Gone);
                 return inner.live.get(&id).cloned().map(Lookup::Live).or_else(gone).unwrap_or(Lookup::Unknown);
             }
-            match pick(inner.live.values(), wanted, |instance| &instance.found) {
-                Picked::One(instance) => return Lookup::Live(instance.clone()),
-                Picked::Several(_) => return Lookup::Ambiguous,
-                Picked::None => {}
-            }
-            match pick(inner.gone.values(), wanted, |gone| &gone.found) {
-                Picked::One(gone) => Lookup::Gone(gone.clone()),
-                // Several lives of one name: the latest is meant.
-                Picked::Several(lives) => match lives.into_iter().max_by_key(|gone| gone.since) {
-                    Some(latest) => Lookup::Gone(latest.clone()),
-                    None => Lookup::Unknown,
-                },
-                Picked::None => Lookup::Unknown,
-            }
+            inner
+                .living(id)
+                .or_else(|| inner.latest_gone(id).filter(|_| is_number))
+                .or_else(|| inner.living(name))
+                .or_else(|| inner.latest_gone(|found| id(found) || name(found)))
+                .or_else(|| inner.living(beginning).filter(|_| is_number))
+                .or_else(|| inner.latest_gone(beginning).filter(|_| is_number))
+                .unwrap_or(Lookup::Unknown)
         })
     }
 
@@ -185,6 +199,7 @@ impl Catalogue {
                 found: instance.found.clone(),
                 owner: instance.owner.clone(),
                 base: base_labels(&instance.found),
+                held: instance.held.clone(),
                 judgement: Judgement::gone(reason),
                 since: Instant::now(),
             };
@@ -219,32 +234,73 @@ impl Catalogue {
     }
 }
 
-/// Which of many a word picks.
-enum Picked<'a, T> {
-    One(&'a Arc<T>),
-    Several(Vec<&'a Arc<T>>),
-    None,
+impl Inner {
+    /// The one that lives and is meant; none where nobody is.
+    fn living(&self, is_meant: impl Fn(&Found) -> bool) -> Option<Lookup> {
+        let mut meant = self.live.values().filter(|instance| is_meant(&instance.found));
+        let first = meant.next()?.clone();
+        Some(if meant.next().is_some() { Lookup::Ambiguous } else { Lookup::Live(first) })
+    }
+
+    /// Of several lives that are meant, the latest.
+    fn latest_gone(&self, is_meant: impl Fn(&Found) -> bool) -> Option<Lookup> {
+        let meant = self.gone.values().filter(|gone| is_meant(&gone.found));
+        meant.max_by_key(|gone| gone.since).cloned().map(Lookup::Gone)
+    }
 }
 
-/// Those that are called so; where none is, those whose id begins so, if it is hexadecimal and long enough.
-fn pick<'a, T: 'a>(
-    all: impl Iterator<Item = &'a Arc<T>> + Clone,
-    wanted: &str,
-    found: impl Fn(&T) -> &Arc<Found>,
-) -> Picked<'a, T> {
-    let mut picked: Vec<&Arc<T>> = all
-        .clone()
-        .filter(|one| {
-            let name = &found(one).name;
-            name.runtime_id == wanted || name.name.as_deref() == Some(wanted)
-        })
-        .collect();
-    if picked.is_empty() && wanted.len() >= SHORTEST_PREFIX && wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
-        picked.extend(all.filter(|one| found(one).name.runtime_id.starts_with(wanted)));
+#[cfg(test)]
+mod tests {
+    use sonde_collect::{FdBudget, Metadata, Roots, Runtime};
+
+    use super::*;
+    use crate::owners::tests::found;
+
+    fn made(number: u128, runtime_id: &str, name: &str) -> Arc<Instance> {
+        let mut found = found(Runtime::Docker, true, Metadata::default());
+        found.name.uuid = Uuid::from_u128(number);
+        (found.name.runtime_id, found.name.name) = (runtime_id.into(), Some(name.into()));
+        let found = Arc::new(found);
+        let roots = Arc::new(Roots::of_this_machine().unwrap());
+        let reader = InstanceReader::new(found.clone(), roots, &FdBudget::new(0));
+        Arc::new(Instance::new(found, "acme".into(), TargetId(1), reader))
     }
-    match picked.as_slice() {
-        [] => Picked::None,
-        [only] => Picked::One(only),
-        _ => Picked::Several(picked),
+
+    /// Whom a word means, by the number that it was made with.
+    fn meant(catalogue: &Catalogue, wanted: &str) -> Result<(&'static str, u128), &'static str> {
+        match catalogue.look_up(wanted) {
+            Lookup::Live(instance) => Ok(("live", instance.id().as_u128())),
+            Lookup::Gone(gone) => Ok(("gone", gone.found.name.uuid.as_u128())),
+            Lookup::Ambiguous => Err("ambiguous"),
+            Lookup::Unknown => Err("unknown"),
+        }
+    }
+
+    #[test]
+    fn nobody_passes_for_another_by_his_name() {
+        let (first, second, third) = ("a".repeat(64), "b".repeat(64), format!("{}c", "a".repeat(63)));
+        let catalogue = Catalogue::default();
+        catalogue.insert(made(1, &first, "web"));
+        catalogue.insert(made(2, &second, &first));
+        assert_eq!(meant(&catalogue, &first), Ok(("live", 1)), "an id before a name");
+        catalogue.remove(Uuid::from_u128(1), Reason::Removed);
+        assert_eq!(meant(&catalogue, &first), Ok(("gone", 1)), "also that of one who is gone");
+        assert_eq!(meant(&catalogue, "web"), Ok(("gone", 1)));
+        catalogue.insert(made(3, &third, "web"));
+        assert_eq!(meant(&catalogue, "web"), Ok(("live", 3)), "of one name the one that lives");
+        assert_eq!(meant(&catalogue, &third[..12]), Ok(("live", 3)));
+        catalogue.insert(made(4, &"a".repeat(62), &third[..12]));
+        assert_eq!(meant(&catalogue, &third[..12]), Ok(("live", 4)), "a name before a beginning");
+        assert_eq!(meant(&catalogue, &third[..13]), Err("ambiguous"));
+        assert_eq!(meant(&catalogue, &third[..11]), Err("unknown"));
+        catalogue.insert(made(5, &"d".repeat(64), "web"));
+        assert_eq!(meant(&catalogue, "web"), Err("ambiguous"), "two of one name");
+        assert_eq!(meant(&catalogue, &Uuid::from_u128(5).to_string()), Ok(("live", 5)));
+        // What runc calls an id is a word, and another may have it next, of whatever runtime.
+        catalogue.insert(made(6, "job", "first"));
+        catalogue.remove(Uuid::from_u128(6), Reason::Removed);
+        assert_eq!(meant(&catalogue, "job"), Ok(("gone", 6)));
+        catalogue.insert(made(7, &"e".repeat(64), "job"));
+        assert_eq!(meant(&catalogue, "job"), Ok(("live", 7)));
     }
 }

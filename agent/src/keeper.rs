@@ -23,7 +23,6 @@ use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
-use crate::state_files::StateFiles;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
@@ -105,9 +104,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(parts: Parts, with: With) -> Self {
-        let state = StateFiles::new(&parts.config.state_dir);
         Self {
-            placing: Placing::new(with, state),
+            placing: Placing::new(with, &parts.config),
             budget: FdBudget::of_process(KEPT_FILES),
             space: SpacePool::default(),
             next_target: 0,
@@ -253,10 +251,13 @@ impl Keeper {
         if at_start(&old) != at_start(&config) {
             tracing::warn!("listen and node take effect at the next start");
         }
+        if old.report != config.report {
+            tracing::warn!("report takes effect at the next start");
+        }
         if old.sandbox != config.sandbox {
             tracing::warn!("sandbox takes effect at the next start");
         }
-        self.placing.state = StateFiles::new(&config.state_dir);
+        self.placing.keep_in(&config.state_dir);
         let _ = self.parts.published.send(config.clone());
         tracing::info!("the configuration was reloaded");
         let sought = discovery_config(&self.parts.node, &config);
@@ -347,6 +348,7 @@ impl Keeper {
         // The operator is bounded by nothing; of others, none may hold all the threads with file systems of his making.
         let space = if *owner == *OPERATOR { self.space.clone() } else { self.space.of_owner(owner.clone()) };
         let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&space, roots);
+        let reader = reader.with_held(self.parts.catalogue.held(id));
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;

@@ -15,17 +15,20 @@ mod instance;
 mod keeper;
 mod kernel;
 mod node;
-mod notify;
 mod overload;
 mod owners;
 mod parts;
 mod placing;
 mod pulses;
+mod pushed;
 mod readiness;
 mod reading_threads;
 mod reload;
+mod report;
 mod scrape_config;
 mod sensor_files;
+#[cfg(test)]
+mod series_page;
 mod serve;
 mod state_files;
 
@@ -42,21 +45,24 @@ use sonde_host::{Accounts, CodeCache, CodeCacheError, Compiling, Loader, Reserve
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use about::About;
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, Report, Tls};
 use finder::Finder;
 use instance::Catalogue;
 use keeper::{Keeper, Parts};
 use node::NodeGate;
-use notify::Notify;
 use placing::With;
 use pulses::Pulses;
 use readiness::Readiness;
 use reading_threads::ReadingThreads;
+use report::Reporter;
 use scrape_config::ScrapeConfig;
+pub use scrape_config::Through;
 use serve::admin::{self, Desk};
-use serve::{Room, Spare, TlsError, TlsFiles};
+use serve::{Room, TlsError, TlsFiles};
+use sonde_listen::{Notify, Spare};
 
 pub use check::instances_here;
 pub use keeper::ConfigSource;
@@ -68,6 +74,8 @@ const RESERVED_PREFIXES: [&str; 3] = ["scrape_", "ALERTS", "__"];
 const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le", "quantile"];
 /// Where a machine keeps its id.
 const MACHINE_ID: &str = "/etc/machine-id";
+/// The machine's name, as the kernel has it.
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The file that holds a made-up id where the machine has none.
 const NODE_ID_FILE: &str = "node-id";
 /// The folder of compiled code, in the folder of state.
@@ -106,11 +114,16 @@ pub enum StartError {
 pub use sonde_broker::{keep_agents, launch};
 pub use sonde_host::chain;
 
+/// A second listener, with TLS, for the proxy beside it: what `sonde up` has, so that the two speak as in production.
+pub struct BesideProxy {
+    pub tls: Tls,
+    pub report: Report,
+}
+
 /// A running agent. Dropping it does not stop it; [`Agent::stop`] does.
 pub struct Agent {
     address: SocketAddr,
     scheme: &'static str,
-    catalogue: Arc<Catalogue>,
     broker: Arc<Client>,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
@@ -121,7 +134,11 @@ pub struct Agent {
 
 impl Agent {
     /// Starts everything behind a broker that was launched before there were threads; returns when the agent listens.
-    pub async fn start(source: ConfigSource, launched: Launched) -> Result<Self, StartError> {
+    pub async fn start(
+        source: ConfigSource,
+        launched: Launched,
+        beside: Option<BesideProxy>,
+    ) -> Result<Self, StartError> {
         let config_text = source.read()?;
         let config = Arc::new(source.parse(&config_text)?);
         let roots = Arc::new(Roots::of_this_machine().map_err(|source| StartError::Roots { source })?);
@@ -135,6 +152,10 @@ impl Agent {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let tls = config.tls.clone().map(TlsFiles::load).transpose().map_err(|source| StartError::Tls { source })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
+        let beside = match beside {
+            Some(beside) => Some(listen_beside(beside).await?),
+            None => None,
+        };
         let desk_listener = config.admin.map(listen_for_admins).transpose()?;
 
         let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
@@ -176,6 +197,15 @@ impl Agent {
             threads: threads.clone(),
             about: about.clone(),
         };
+        let report = beside.as_ref().map(|(_, _, report)| report.clone()).or_else(|| config.report.clone());
+        let reporter = report.map(|settings| Reporter {
+            node: node.uuid(),
+            itself: about_this_node(settings.url.clone().unwrap_or_else(|| format!("{scheme}://{address}"))),
+            settings,
+            catalogue: catalogue.clone(),
+            threads: threads.clone(),
+            about: about.clone(),
+        });
         let parts = Parts {
             source,
             config,
@@ -217,10 +247,19 @@ impl Agent {
         pulses::start(watched, pulses, notify.clone(), at_desk, stopping.clone())
             .map_err(|source| StartError::Thread { what: "the admin routes", source })?;
         let keeper = tokio::spawn(keeper.keep(refreshes, ordered, stopping.clone()));
+        if let Some(reporter) = reporter {
+            tracing::info!(node = %reporter.node, "this node reports what runs on it; its certificate says sonde:node: and this id");
+            tokio::spawn(reporter.run(ready.clone(), stopping.clone()));
+        }
+        if let Some((listener, tls, _)) = beside {
+            // Nobody asks this one how it is: it has the same threads as the other.
+            let (_, unasked) = mpsc::channel(1);
+            tokio::spawn(serve::serve(listener, Some(tls), room.clone(), descriptors, unasked, stopping.clone()));
+        }
         let server = tokio::spawn(serve::serve(listener, tls, room, descriptors, asked, stopping));
         tokio::spawn(first_look(refresh, is_ready));
         tokio::spawn(tell_ready(notify, ready.clone(), format!("serving at {scheme}://{address}")));
-        Ok(Self { address, scheme, catalogue, broker, stop, ready, reloader, keeper, server })
+        Ok(Self { address, scheme, broker, stop, ready, reloader, keeper, server })
     }
 
     /// What reloads it, for whoever hears a signal.
@@ -238,14 +277,18 @@ impl Agent {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Writes `endpoints.json`, `prometheus.yml` and its list of targets to a folder, and keeps the list true while the agent runs.
-    pub fn write_scrape_config(&self, folder: &Path) -> io::Result<()> {
-        let mut config = ScrapeConfig::new(folder, self.address);
-        // Followed from before the first writing: what is born in between is not missed.
-        let changes = self.catalogue.changes();
-        config.write(&self.catalogue)?;
-        tokio::spawn(config.follow(self.catalogue.clone(), changes, self.stop.subscribe()));
-        Ok(())
+    /// How proxies know the node of that configuration: for the certificate that it will need.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or the node has no id.
+    pub fn node_of(source: &ConfigSource) -> Result<Uuid, StartError> {
+        let config = source.parse(&source.read()?)?;
+        Ok(node_id(&config)?.uuid())
+    }
+
+    /// Writes `endpoints.json` and `prometheus.yml` to a folder: the agent's own routes, and the way through the proxy beside it.
+    pub fn write_scrape_config(&self, folder: &Path, through: &Through) -> io::Result<()> {
+        ScrapeConfig::new(folder, self.address, through).write()
     }
 
     /// Returns when the first look for instances and sensors is done.
@@ -273,6 +316,17 @@ impl Agent {
         }
         self.broker.stop().await;
     }
+}
+
+/// Binds the second listener, on loopback, and says in the report where it is.
+async fn listen_beside(beside: BesideProxy) -> Result<(TcpListener, TlsFiles, Report), StartError> {
+    let anywhere = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    let failed = |source| StartError::Listen { address: anywhere, source };
+    let listener = TcpListener::bind(anywhere).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let tls = TlsFiles::load(beside.tls).map_err(|source| StartError::Tls { source })?;
+    let report = Report { url: Some(format!("https://{address}")), ..beside.report };
+    Ok((listener, tls, report))
 }
 
 /// Binds. Where only the default port was meant and another program has it, any will do if the source says so.
@@ -315,6 +369,12 @@ async fn first_look(refresh: mpsc::Sender<tokio::sync::oneshot::Sender<()>>, is_
     let _ = refresh.send(done).await;
     let _ = looked.await;
     let _ = is_ready.send(true);
+}
+
+/// What proxies are told of this machine.
+fn about_this_node(url: String) -> sonde_inventory::report::About {
+    let hostname = std::fs::read_to_string(HOSTNAME).unwrap_or_default().trim().to_owned();
+    sonde_inventory::report::About { hostname, url }
 }
 
 /// How runs are placed on this machine.

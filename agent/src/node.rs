@@ -47,6 +47,6 @@ impl NodeGate {
             reading.look_at_space(&roots, &space);
             Arc::new(TakenNode { reading, at })
         };
-        self.flights.read(Ask { scraper, floor, wait }, threads, take).await
+        self.flights.read(Ask { scraper, owner: None, floor, wait }, threads, take).await
     }
 }

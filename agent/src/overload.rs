@@ -4,7 +4,9 @@
 //! waiting. On a node whose CPUs are taken, or on which more is asked than it can give, both rise, and the floor is doubled every few seconds
 //! until they fall, to sixteen times the operator's at most; a scraper that comes sooner gets the last reading with its age, as
 //! always. No single instance can do this: what counts is the waiting for a thread, and of a slow reading only the first milliseconds, one that is
-//! stuck not at all; and an instance is read four times a floor at most, one reading at once.
+//! stuck not at all; and an instance is read four times a floor at most, one reading at once. Nor can one owner: of his readings one is under way at a
+//! time, their waiting for each other is his alone, and of the time that they take no more counts than leaves the node calm. He has a
+//! judge of his own, which raises the floor of his instances.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,10 @@ const SLOW: Duration = Duration::from_millis(20);
 /// Fewer readings in a window say nothing about how quick they are.
 const TELLING: u32 = 8;
 
-/// The judge of one crew of reading threads.
+/// Of a window, how much of one owner's readings counts for the node: below [`CALM`] of two threads.
+const OF_ONE_OWNER: Duration = Duration::from_secs(1);
+
+/// The judge of one crew of reading threads, or of one owner's readings.
 #[derive(Debug)]
 pub(crate) struct Overload {
     began: Instant,
@@ -54,12 +59,21 @@ impl Overload {
         Self { began: now, seen: Seen::default(), factor: 1 }
     }
 
-    /// A reading that was not stuck has ended.
-    pub(crate) fn landed(&mut self, asked: Instant, begun: Instant, now: Instant) {
-        // One that took longer was held up by what it read, and that is its instance's matter.
-        self.seen.busy += now.saturating_duration_since(begun).min(SLOW);
+    /// What counts of a reading's time. One that took longer was held up by what it read, and that is its instance's matter.
+    pub(crate) fn counted(begun: Instant, now: Instant) -> Duration {
+        now.saturating_duration_since(begun).min(SLOW)
+    }
+
+    /// What counts of one owner's readings in a window of the node.
+    pub(crate) fn of_one_owner() -> Duration {
+        OF_ONE_OWNER
+    }
+
+    /// A reading that was not stuck has ended: how long it waited for a thread, and what of its time counts.
+    pub(crate) fn landed(&mut self, waited: Duration, counted: Duration) {
+        self.seen.busy += counted;
         self.seen.readings += 1;
-        self.seen.slow += u32::from(begun.saturating_duration_since(asked) >= SLOW);
+        self.seen.slow += u32::from(waited >= SLOW);
     }
 
     /// There was no place for a reading.
@@ -67,11 +81,11 @@ impl Overload {
         self.seen.dropped += 1;
     }
 
-    /// Judges the windows that are over, for so many threads. Says when that begins or ends an overload.
-    pub(crate) fn look(&mut self, threads: usize, now: Instant) -> Option<Turn> {
+    /// Judges the windows that are over, for so many threads. Says when that begins or ends an overload, and whether a window begins.
+    pub(crate) fn look(&mut self, threads: usize, now: Instant) -> (Option<Turn>, bool) {
         let elapsed = now.saturating_duration_since(self.began);
         if elapsed < WINDOW {
-            return None;
+            return (None, false);
         }
         let before = self.factor;
         let seen = std::mem::take(&mut self.seen);
@@ -85,11 +99,12 @@ impl Overload {
             let windows = elapsed.as_secs() / WINDOW.as_secs();
             self.factor = self.factor.checked_shr(u32::try_from(windows).unwrap_or(u32::MAX)).unwrap_or(0).max(1);
         }
-        match (before, self.factor) {
+        let turn = match (before, self.factor) {
             (1, 2..) => Some(Turn::Raised),
             (2.., 1) => Some(Turn::Calm),
             _ => None,
-        }
+        };
+        (turn, true)
     }
 
     /// The floor in force where the operator has set `floor`.
@@ -130,11 +145,10 @@ mod tests {
         /// A window with readings that each waited and took so long; then the floor in force.
         fn window(&mut self, readings: u32, waited: Duration, took: Duration) -> (Option<Turn>, Duration) {
             for _ in 0..readings {
-                let begun = self.now + waited;
-                self.overload.landed(self.now, begun, begun + took);
+                self.overload.landed(waited, Overload::counted(self.now, self.now + took));
             }
             self.now += WINDOW;
-            (self.overload.look(THREADS, self.now), self.overload.floor(FLOOR))
+            (self.overload.look(THREADS, self.now).0, self.overload.floor(FLOOR))
         }
     }
 
@@ -175,7 +189,8 @@ mod tests {
         for _ in 0..20 {
             // Three instances whose files are slow, a reading a second each, and one that is well.
             for _ in 0..15 {
-                node.overload.landed(node.now, node.now, node.now + Duration::from_millis(350));
+                let counted = Overload::counted(node.now, node.now + Duration::from_millis(350));
+                node.overload.landed(Duration::ZERO, counted);
             }
             assert_eq!(node.window(5, Duration::ZERO, QUICK), (None, FLOOR));
             // And where there is no other.
@@ -193,6 +208,17 @@ mod tests {
         assert_eq!(node.overload.floor(FLOOR), FLOOR * 16);
         assert_eq!(node.overload.floor(Duration::from_secs(20)), HIGHEST_FLOOR);
         node.now += WINDOW * 3;
+        assert_eq!(node.window(0, Duration::ZERO, QUICK), (Some(Turn::Calm), FLOOR));
+    }
+
+    #[test]
+    fn what_counts_of_one_owner_leaves_the_node_calm() {
+        assert!(OF_ONE_OWNER.as_secs_f64() < CALM * WINDOW.as_secs_f64() * THREADS as f64);
+        let mut node = Node::new();
+        node.overload.dropped();
+        node.window(0, Duration::ZERO, QUICK);
+        assert!(node.overload.is_overloaded());
+        node.overload.landed(Duration::ZERO, OF_ONE_OWNER);
         assert_eq!(node.window(0, Duration::ZERO, QUICK), (Some(Turn::Calm), FLOOR));
     }
 

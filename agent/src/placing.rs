@@ -5,7 +5,7 @@
 //! is kept here too, because it belongs to a sensor's place and not to a version of its code.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sonde_broker::{Client, OpenDoors};
@@ -19,12 +19,19 @@ use crate::about::About;
 use crate::config::{Config, OPERATOR, SensorRule};
 use crate::instance::{Instance, Placed};
 use crate::kernel::InstanceKernel;
+use crate::pushed::PushedSensors;
 use crate::reading_threads::ReadingThreads;
 use crate::sensor_files::{NewFile, SensorFiles, Stamp};
 use crate::state_files::StateFiles;
 
 /// What came of loading one file.
-pub(crate) type Loaded = (String, Stamp, Result<Arc<Sensor>, LoadError>);
+pub(crate) struct Loaded {
+    /// Who pushed it; none is the operator.
+    pushed_by: Option<Arc<str>>,
+    file: String,
+    stamp: Stamp,
+    loaded: Result<Arc<Sensor>, LoadError>,
+}
 
 /// What a slot was placed with: if none of it changes, the slot stays.
 #[derive(PartialEq)]
@@ -48,6 +55,7 @@ pub(crate) struct With {
 pub(crate) struct Placing {
     with: With,
     files: SensorFiles,
+    pushed: PushedSensors,
     loading: JoinSet<Loaded>,
     pub(crate) state: StateFiles,
     slots: HashMap<(Uuid, Arc<str>), InPlace>,
@@ -62,27 +70,39 @@ struct InPlace {
 }
 
 impl Placing {
-    pub(crate) fn new(with: With, state: StateFiles) -> Self {
-        Self { with, files: SensorFiles::default(), loading: JoinSet::new(), state, slots: HashMap::new() }
+    pub(crate) fn new(with: With, config: &Config) -> Self {
+        let (files, loading, slots) = Default::default();
+        let state = StateFiles::new(&config.state_dir);
+        Self { with, files, pushed: PushedSensors::new(&config.state_dir), loading, state, slots }
     }
 
-    /// Looks at the folder: begins to load what is new. True where what runs must be gone over again.
+    /// Where state and what was pushed are from now on.
+    pub(crate) fn keep_in(&mut self, state_dir: &Path) {
+        self.state = StateFiles::new(state_dir);
+        self.pushed.keep_in(state_dir);
+    }
+
+    /// Looks at the folders: begins to load what is new. True where what runs must be gone over again.
     pub(crate) fn look_at_files(&mut self, config: &Config) -> bool {
         // Files of many megabytes: not on a thread that serves.
-        let look = tokio::task::block_in_place(|| self.files.look(&config.sensors_dir));
-        for NewFile { name, stamp, bytes } in look.new {
-            let loader = self.with.loader.clone();
-            // The folder is the operator's, and so is what compiling it costs.
-            let account = self.with.accounts.account(OPERATOR, &config.share(OPERATOR));
-            self.loading.spawn_on(
-                async move {
-                    let loaded = loader.load(bytes, &account).await;
-                    (name, stamp, loaded)
-                },
-                self.with.schedule.runtime(),
-            );
+        let (look, pushed) = tokio::task::block_in_place(|| (self.files.look(&config.sensors_dir), self.pushed.look()));
+        let new = look.new.into_iter().map(|file| (None, file));
+        for (pushed_by, file) in new.chain(pushed.new.into_iter().map(|(account, file)| (Some(account), file))) {
+            self.load(pushed_by, file, config);
         }
-        look.changed
+        look.changed || pushed.changed
+    }
+
+    /// Begins to load a file. What compiling it costs is for whoever brought it; the folder is the operator's.
+    fn load(&mut self, pushed_by: Option<Arc<str>>, file: NewFile, config: &Config) {
+        let NewFile { name: file, stamp, bytes } = file;
+        let name = pushed_by.as_deref().unwrap_or(OPERATOR);
+        let (loader, account) = (self.with.loader.clone(), self.with.accounts.account(name, &config.share(name)));
+        let loading = async move {
+            let loaded = loader.load(bytes, &account).await;
+            Loaded { pushed_by, file, stamp, loaded }
+        };
+        self.loading.spawn_on(loading, self.with.schedule.runtime());
     }
 
     /// Waits for a file to be loaded. `None` where none is being loaded.
@@ -97,14 +117,17 @@ impl Placing {
 
     /// Takes in a loaded file. True where what runs must be gone over again.
     pub(crate) fn take_loaded(&mut self, loaded: Result<Loaded, JoinError>) -> bool {
-        let Ok((name, stamp, loaded)) = loaded else {
+        let Ok(Loaded { pushed_by, file, stamp, loaded }) = loaded else {
             tracing::error!("loading a sensor ended in a panic; this is a defect of the agent");
             return false;
         };
         if loaded.is_err() {
             self.with.about.sensor_faults.add(1);
         }
-        self.files.loaded(&name, stamp, loaded)
+        match pushed_by {
+            None => self.files.loaded(&file, stamp, loaded),
+            Some(account) => self.pushed.loaded(&account, &file, stamp, loaded),
+        }
     }
 
     /// Takes all sensors of an instance away.
@@ -141,7 +164,8 @@ impl Placing {
         instance.set_placed(placed);
     }
 
-    /// The rules for an instance: those of the configuration that match it, then a rule for each file that no rule names. Sorted by name; of two with one name, the first.
+    /// The rules for an instance: those of the configuration that match it, then a rule for each file that no rule names, then its account's own.
+    /// The operator's go first, so that their names and families are theirs; sorted by name; of two with one name, the first.
     fn wanted(&self, instance: &Instance, config: &Config) -> Vec<SensorRule> {
         let rules = &config.sensors;
         let mut wanted: Vec<SensorRule> = rules.iter().filter(|rule| meant(rule, &instance.found)).cloned().collect();
@@ -149,6 +173,7 @@ impl Placing {
             wanted.push(SensorRule {
                 name: file.strip_suffix(".wasm").unwrap_or(file).to_owned(),
                 file: file.to_owned(),
+                pushed_by: None,
                 matching: Match::default(),
                 config: Default::default(),
                 secrets: Default::default(),
@@ -156,6 +181,10 @@ impl Placing {
         }
         wanted.sort_by(|a, b| a.name.cmp(&b.name));
         wanted.dedup_by(|a, b| a.name == b.name);
+        let pushed = self.pushed.rules(&instance.owner);
+        let free = |rule: &SensorRule| wanted.iter().all(|of_operator| of_operator.name != rule.name);
+        let pushed: Vec<SensorRule> = pushed.into_iter().filter(free).collect();
+        wanted.extend(pushed);
         wanted
     }
 
@@ -169,7 +198,11 @@ impl Placing {
         rule: &SensorRule,
         beside: &[Placed],
     ) -> (Option<Arc<Slot>>, Option<Arc<str>>) {
-        let Some(file) = self.files.get(&rule.file) else {
+        let file = match &rule.pushed_by {
+            None => self.files.get(&rule.file),
+            Some(account) => self.pushed.get(account, &rule.file),
+        };
+        let Some(file) = file else {
             let fault = format!("the sensors' folder has no file {}", rule.file);
             self.say_refused(instance, name, &fault);
             return (None, Some(fault.into()));
@@ -304,6 +337,7 @@ mod tests {
         let rule = |secret: bool, matching: Match| SensorRule {
             name: "x".into(),
             file: "x.wasm".into(),
+            pushed_by: None,
             matching,
             config: BTreeMap::new(),
             secrets: secret.then(|| ("key".to_owned(), PathBuf::from("k"))).into_iter().collect(),

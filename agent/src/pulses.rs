@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::keeper::stopped;
-use crate::notify::Notify;
+use sonde_listen::Notify;
 
 /// A part is asked again so long after it has answered: five times until its silence counts, and seldom enough to cost nothing.
 const PERIOD: Duration = Duration::from_secs(3);

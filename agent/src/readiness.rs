@@ -7,13 +7,19 @@
 use std::path::PathBuf;
 
 use sonde_broker::favour;
-use sonde_collect::Roots;
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_collect::described::{Described, Out, gauge};
+use sonde_collect::{Names, Roots};
+use sonde_expo::{Labels, Number, Writer};
 
 use crate::cpu_weight;
 
 /// As many descriptors as an agent wants: half for files that readings keep open, a quarter for connections, the rest for sensors.
 const ENOUGH_DESCRIPTORS: u64 = 16_384;
+
+pub(crate) static READINESS: Described =
+    gauge("sonde_agent_readiness", "", "Whether a reserve for the rainy day is there.")
+        .by(&["process", "step"])
+        .of("`/proc/PID/status`, `oom_score_adj`; what the agent holds");
 
 /// The reserves of one agent.
 #[derive(Debug)]
@@ -41,11 +47,11 @@ impl Readiness {
 
     /// Writes the family; `spare` is whether all spare descriptors are there.
     pub(crate) fn write(&self, writer: &mut Writer<'_>, spare: bool) {
-        let help = "Whether a reserve for the rainy day is there.";
-        let mut family = writer.family("sonde_agent_readiness", Kind::Gauge, help, "");
         let none = Labels::new(&[]);
+        let out = &mut Out::new(writer, &none, Names::default());
+        let Some((mut family, none)) = out.family(&READINESS) else { return };
         let mut say = |process, step, there| {
-            family.sample(&none, &[("process", process), ("step", step)], Number::Unsigned(u64::from(there)));
+            family.sample(none, &[("process", process), ("step", step)], Number::Unsigned(u64::from(there)));
         };
         for (process, folder) in &self.processes {
             let favour = favour::of(folder);

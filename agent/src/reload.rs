@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::keeper::Order;
-use crate::notify::Notify;
 use crate::serve::TlsFiles;
+use sonde_listen::Notify;
 
 /// How long a reload may take until whoever asked is told that it is not done.
 const DEADLINE: Duration = Duration::from_secs(20);

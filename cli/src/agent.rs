@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sonde_agent::config::Config;
-use sonde_agent::{Agent, ConfigSource, StartError, chain};
+use sonde_agent::{Agent, BesideProxy, ConfigSource, StartError, chain};
 use sonde_broker::Launched;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, print};
 use crate::logging::Logging;
+use crate::signals::{Hangup, run_until_signal};
 
 /// Where the daemon listens unless its configuration says otherwise: loopback, because anything else needs certificates.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9164);
@@ -48,7 +48,7 @@ impl AgentArgs {
         let source = ConfigSource { path: self.config, default_listen: DEFAULT_LISTEN, any_port: false };
         let launched = launch(&source, &self.logging)?;
         run_until_signal(Hangup::Reloads, async {
-            let agent = start(source, launched).await?;
+            let agent = start(source, launched, None).await?;
             tracing::info!(url = agent.url(), "the agent listens");
             Ok(agent)
         })
@@ -70,59 +70,9 @@ pub fn launch(source: &ConfigSource, logging: &Logging) -> Result<Launched, Fail
 }
 
 /// Starts an agent; a configuration that is wrong is the caller's fault (2), anything else a failure (1).
-pub async fn start(source: ConfigSource, launched: Launched) -> Result<Agent, Failure> {
-    Agent::start(source, launched).await.map_err(|error| match &error {
+pub async fn start(source: ConfigSource, launched: Launched, beside: Option<BesideProxy>) -> Result<Agent, Failure> {
+    Agent::start(source, launched, beside).await.map_err(|error| match &error {
         StartError::Config(_) | StartError::NodeId { .. } => Failure::usage(chain(&error)),
         _ => Failure::failed(chain(&error)),
-    })
-}
-
-/// What SIGHUP means: to a daemon, to reload; to what runs in a terminal, that the terminal is gone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Hangup {
-    Reloads,
-    Ends,
-}
-
-/// Runs what `starting` starts until SIGINT or SIGTERM, then stops it cleanly. A second signal ends the process at once.
-pub fn run_until_signal(hangup: Hangup, starting: impl Future<Output = Result<Agent, Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serve").enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("no threads can be started: {error}")))?;
-    runtime.block_on(async {
-        let signals =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
-        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hung_up)) = signals else {
-            return Err(Failure::failed("signals cannot be caught"));
-        };
-        let mut agent = tokio::select! {
-            started = starting => started?,
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hung_up.recv(), if hangup == Hangup::Ends => return Ok(()),
-        };
-        let reloader = agent.reloader();
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                // Not waited for: a reload that is stuck must not keep the agent from ending. What is refused is said where it is.
-                _ = hung_up.recv() => match hangup {
-                    Hangup::Reloads => drop(tokio::spawn({
-                        let reloader = reloader.clone();
-                        async move { reloader.reload().await }
-                    })),
-                    Hangup::Ends => break,
-                },
-                part = agent.failed() => {
-                    return Err(Failure::failed(format!("{part} has ended by itself, and nothing goes on without it; start it all again")));
-                }
-            }
-        }
-        tracing::info!("stopping; a second signal ends it at once");
-        tokio::select! {
-            () = agent.stop() => Ok(()),
-            _ = interrupt.recv() => Err(Failure::failed("ended by a second signal")),
-            _ = terminate.recv() => Err(Failure::failed("ended by a second signal")),
-        }
     })
 }

@@ -3,13 +3,19 @@
 //! Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration. An error is one sentence on standard error that
 //! names the thing, the reason and the next step. What is for people goes to a terminal as a table, for programs as JSON (`--json`).
 
+mod account;
 mod agent;
+mod cert;
 mod client;
 mod explain;
 mod failure;
 mod get;
 mod instance;
+mod key;
 mod logging;
+mod node;
+mod operator;
+mod proxy;
 mod sensor_build;
 #[cfg(feature = "compiler")]
 mod sensor_inspect;
@@ -17,7 +23,9 @@ mod sensor_new;
 mod sensor_release;
 #[cfg(feature = "compiler")]
 mod sensor_test;
+mod signals;
 mod table;
+mod token;
 mod up;
 mod wiping;
 mod worker;
@@ -45,12 +53,29 @@ enum Command {
     Up(up::Up),
     /// Run the node's daemon
     Agent(agent::AgentArgs),
+    /// Run the tenants' door
+    Proxy(proxy::ProxyArgs),
     /// A sensor author's day: new, build, inspect, test; and release, an operator's
     #[command(subcommand)]
     Sensor(Sensor),
     /// Look at instances
     #[command(subcommand)]
     Instance(Instance),
+    /// Who may ask: accounts and their limits
+    #[command(subcommand)]
+    Account(account::Account),
+    /// The SSH keys of an account
+    #[command(subcommand)]
+    Key(key::Key),
+    /// The bearer tokens of an account
+    #[command(subcommand)]
+    Token(token::Token),
+    /// The machines, and who may run there
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Certificates of accounts, nodes and proxies, and the authorities that sign them
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Print one instance's exposition
     Get(get::Get),
     /// Say in a sentence why an instance's sensors are as they are
@@ -99,6 +124,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Up(up) => up.run(),
         Command::Agent(agent) => agent.run(),
+        Command::Proxy(proxy) => proxy.run(),
         Command::Sensor(Sensor::New(new)) => new.run(),
         Command::Sensor(Sensor::Build(build)) => build.run(),
         #[cfg(feature = "compiler")]
@@ -107,6 +133,11 @@ fn main() -> ExitCode {
         Command::Sensor(Sensor::Test(test)) => test.run(),
         Command::Sensor(Sensor::Release(release)) => release.run(),
         Command::Instance(Instance::Ls(ls)) => ls.run(),
+        Command::Account(account) => account.run(),
+        Command::Key(key) => key.run(),
+        Command::Token(token) => token.run(),
+        Command::Node(node) => node.run(),
+        Command::Cert(cert) => cert.run(),
         Command::Get(get) => get.run(),
         Command::Explain(explain) => explain.run(),
         Command::Broker(broker) => broker.run(),

@@ -5,12 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use sonde_agent::config::Config;
-use sonde_agent::{ConfigSource, chain};
+use sonde_agent::config::{Config, Report, ReportTls, Tls};
+use sonde_agent::{Agent, BesideProxy, ConfigSource, Through, chain};
+use sonde_proxy::development::Development;
 
-use crate::agent::{Hangup, launch, run_until_signal, start};
+use crate::agent::{launch, start};
 use crate::failure::{Failure, print};
 use crate::logging::Logging;
+use crate::signals::{Hangup, run_until_signal};
 
 /// Written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.toml");
@@ -53,16 +55,18 @@ impl Up {
         self.refuse_what_others_could_reach(&source)?;
         let launched = launch(&source, &self.logging)?;
         run_until_signal(Hangup::Ends, async {
-            let mut agent = start(source, launched).await?;
+            let node = Agent::node_of(&source).map_err(|error| Failure::usage(chain(&error)))?;
+            let door = Development::start(folder, node).await.map_err(|error| Failure::failed(chain(&error)))?;
+            let mut agent = start(source, launched, Some(beside(&door))).await?;
             agent.ready().await;
-            agent.write_scrape_config(folder).map_err(|error| {
+            agent.write_scrape_config(folder, &through(&door)).map_err(|error| {
                 Failure::failed(format!(
                     "endpoints.json and prometheus.yml cannot be written to {}: {error}",
                     folder.display()
                 ))
             })?;
-            self.announce(&agent.url())?;
-            Ok(agent)
+            self.announce(&agent.url(), &door)?;
+            Ok((agent, door.proxy))
         })
     }
 
@@ -94,8 +98,9 @@ impl Up {
         Ok(())
     }
 
-    fn announce(&self, url: &str) -> Result<(), Failure> {
+    fn announce(&self, url: &str, door: &Development) -> Result<(), Failure> {
         let folder = self.data_dir.display();
+        let (proxy, ca, token) = (&door.url, door.server_ca.display(), door.token.display());
         print(
             format!(
                 "\
@@ -106,6 +111,9 @@ sonde is up.
   one instance     {url}/v1/INSTANCE/metrics
   the agent        {url}/metrics
 
+  the proxy        {proxy}/v1/instances
+                   curl --cacert {ca} -H \"Authorization: Bearer $(cat {token})\" {proxy}/v1/account/metrics
+
   Prometheus       prometheus --config.file={folder}/prometheus.yml
   configuration    {folder}/sonde.toml
   sensors          {folder}/sensors/*.wasm
@@ -115,5 +123,28 @@ Ctrl-C ends it.
             )
             .as_bytes(),
         )
+    }
+}
+
+/// What the agent needs to speak with the proxy beside it.
+fn beside(door: &Development) -> BesideProxy {
+    let (certificate, key) = (door.node.certificate.clone(), door.node.key.clone());
+    let ca = door.tier_ca.clone();
+    let report = ReportTls { certificate: certificate.clone(), key: key.clone(), ca: ca.clone() };
+    BesideProxy {
+        tls: Tls { certificate, key, client_ca: ca },
+        report: Report { proxies: vec![door.reports.clone()], url: None, tls: Some(report) },
+    }
+}
+
+/// What a Prometheus needs to go through the proxy.
+fn through(door: &Development) -> Through {
+    Through {
+        url: door.url.clone(),
+        admin: door.proxy.admin_address(),
+        ca: door.server_ca.clone(),
+        token: door.token.clone(),
+        certificate: door.certificate.certificate.clone(),
+        key: door.certificate.key.clone(),
     }
 }

@@ -16,6 +16,7 @@ mod failure;
 mod grant;
 mod loader;
 mod outcome;
+mod pace;
 mod precheck;
 mod rhythm;
 mod schedule;

@@ -13,6 +13,7 @@ use crate::check::{Churn, Collected};
 use crate::failure::RunFailure;
 use crate::grant::Grant;
 use crate::outcome::{LogLine, RunReport};
+use crate::pace::Lately;
 use crate::schedule::TargetId;
 use crate::sensor::Sensor;
 use crate::standing::{Standing, StandingRules};
@@ -83,6 +84,7 @@ struct Inner {
     /// Of the account's series, as many as the last result has.
     series_taken: u64,
     standing: Standing,
+    lately: Lately,
 }
 
 /// A placed sensor.
@@ -173,6 +175,7 @@ impl Slot {
         totals.memory_peak_bytes = totals.memory_peak_bytes.max(report.usage.memory_peak_bytes);
         self.account.charge(report.usage.cpu, report.result.is_err());
         inner.last_succeeded = report.result.is_ok();
+        inner.lately.ran(&report.usage, report.result.as_ref().err());
         inner.logs = report.logs;
         match report.result {
             Ok(mut collected) => {
@@ -199,6 +202,11 @@ impl Slot {
             inner.state = state.into();
             inner.state_changed = true;
         }
+    }
+
+    /// Whether its runs should not be among those of sensors that cost little.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.inner().lately.is_heavy()
     }
 
     /// How it stands: whether failures hold it back.

@@ -18,12 +18,21 @@ pub struct Room {
 /// With whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sharing {
-    /// All accounts.
-    All,
+    /// All accounts, of their sensors those that cost little.
+    Light,
+    /// All accounts, of their sensors those that cost more, or break limits; and descriptions, of which nothing is known yet.
+    Heavy,
     /// This account alone.
     Account(u64),
     /// Nobody: sensors that a runner may have died of, one run at a time.
     Solitary,
+}
+
+impl Sharing {
+    /// Whether others' runs should not have to wait for what runs in there.
+    pub fn gives_way(self) -> bool {
+        matches!(self, Self::Heavy | Self::Solitary)
+    }
 }
 
 /// A process that was started.

@@ -7,46 +7,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::names::{long_id, maker, unique_name};
 use crate::process::run_to_end;
 use crate::rootfs::Rootfs;
 
-/// Every name this crate gives starts so; the sweep touches no other.
-const PREFIX: &str = "st-";
 /// runc's state, one folder a container.
 const RUNC_STATE: &str = "/run/runc";
 /// The period of the CPU limit: a tenth of the kernel's default, so that a throttled container's usage
 /// is smooth to 10 ms and its rate is a figure that a test can hold to 1 %.
 const CPU_PERIOD_US: u64 = 10_000;
-
-/// A name that no other test has, and that tells whose it is: `st-<pid of the test>-<n>-<what>`.
-pub fn unique_name(what: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{PREFIX}{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// What every id from [`ContainerBuilder::with_long_id`] ends in, so that the sweep knows it for ours.
-const LONG_ID_MARK: &str = "50de50de50de50de50de50de50de50de50de50de50de50de";
-
-/// 64 hexadecimal digits, as docker's and containerd's ids are; the first 12 are no other test's.
-fn long_id() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let [_, _, n @ ..] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    format!("{:08x}{:02x}{:02x}0000{LONG_ID_MARK}", std::process::id(), n[0], n[1])
-}
-
-/// The process id of the test that a name was made by; none where no test of ours made it.
-fn maker(name: &str) -> Option<u32> {
-    match name.strip_suffix(LONG_ID_MARK) {
-        Some(rest) => u32::from_str_radix(rest.get(..8)?, 16).ok(),
-        None => name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok(),
-    }
-}
 
 /// A container to be started.
 pub struct ContainerBuilder {
@@ -59,6 +34,7 @@ pub struct ContainerBuilder {
     open_files_limit: Option<u64>,
     tmpfs: Vec<(String, u64)>,
     folders: Vec<(PathBuf, String)>,
+    own_pids: bool,
     entry: Vec<String>,
 }
 
@@ -85,6 +61,7 @@ impl Container {
             open_files_limit: None,
             tmpfs: Vec::new(),
             folders: Vec::new(),
+            own_pids: true,
             entry: ["sleep", "100000"].map(String::from).to_vec(),
         }
     }
@@ -143,6 +120,12 @@ impl Container {
     /// Kills the first process, and with it all others; the container and its cgroups stay until it is deleted.
     pub fn kill_first_process(&self) {
         run_to_end(Command::new("runc").args(["kill", &self.id, "KILL"]));
+    }
+
+    /// Kills the first process and no other. Only where it has no pid namespace of its own do others outlive it.
+    pub fn kill_first_process_alone(&self) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("pids are positive and fit i32");
+        kill_process(pid, Signal::KILL).expect("root may kill it");
     }
 
     /// Sets another CPU limit while it runs: so much of each period, both in µs.
@@ -286,6 +269,13 @@ impl ContainerBuilder {
         self
     }
 
+    /// Its processes are numbered as the host's are, and are not killed with the first of them.
+    #[must_use]
+    pub fn with_the_hosts_pids(mut self) -> Self {
+        self.own_pids = false;
+        self
+    }
+
     /// The first process, a shell script.
     #[must_use]
     pub fn script(mut self, script: &str) -> Self {
@@ -331,6 +321,10 @@ impl ContainerBuilder {
         }
         for (host, path) in &self.folders {
             mounts.push(json!({ "destination": path, "type": "bind", "source": host, "options": ["bind", "rw", "nosuid", "nodev"] }));
+        }
+        if !self.own_pids {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("runc spec lists namespaces");
+            namespaces.retain(|namespace| namespace["type"] != "pid");
         }
         if let Some(limit) = self.open_files_limit {
             config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]);

@@ -46,6 +46,11 @@ impl Footprint {
         tree(root)
     }
 
+    /// What one process has in memory, in KiB.
+    pub fn resident_kib_of(pid: u32) -> u64 {
+        resident_kib(pid)
+    }
+
     /// What they have in memory together, in KiB. What they share is counted for each.
     pub fn resident_kib(root: u32) -> u64 {
         tree(root).into_iter().map(resident_kib).sum()

@@ -5,12 +5,14 @@
 //! what a killed test left behind is swept by the next one. Nothing here knows Sonde's insides: the
 //! tests hold it to its outward contract (docs/ARCHITECTURE.md) through HTTP, files and its command.
 
+mod cgroup;
 mod container;
 mod daemon;
 mod exposition;
 mod fleet;
 mod footprint;
 mod http;
+mod names;
 mod process;
 mod prometheus;
 mod rootfs;
@@ -18,12 +20,14 @@ mod servers;
 mod sonde;
 mod wait;
 
-pub use container::{Container, ContainerBuilder, read_cpu_usage_ns, unique_name};
+pub use cgroup::OwnCgroup;
+pub use container::{Container, ContainerBuilder, read_cpu_usage_ns};
 pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use fleet::Fleet;
 pub use footprint::Footprint;
 pub use http::{KeptConnection, Request, Response, StaticServer, get};
+pub use names::unique_name;
 pub use process::{Process, run_to_end};
 pub use prometheus::{Prometheus, RawSeries, Remark, promtool_check};
 pub use rootfs::Rootfs;

@@ -4,6 +4,7 @@
 //! bare wasmtime and a forked shell for a run, nginx with the same bytes for a scrape. Where a run misses its bound,
 //! the command fails.
 
+mod door;
 mod fork;
 mod load;
 mod native;
@@ -42,6 +43,10 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
         known if native::NAMES.contains(&known) => {
             setup(For::Bench)?;
             return native::bench(workspace, known);
+        }
+        "door" => {
+            setup(For::Bench)?;
+            return door::bench_door(workspace);
         }
         "preemption" => return preemption(workspace),
         other => return Err(Error::Usage(format!("bench {other}"))),

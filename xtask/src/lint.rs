@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::setup::{For, find_program, setup, system_toolchain};
-use crate::workspace::{Workspace, run, say};
+use crate::workspace::{FEATURES, Workspace, run, say};
 
 /// The system whose collector is checked where it does not run.
 const ILLUMOS: &str = "x86_64-unknown-illumos";
@@ -14,7 +14,8 @@ const ON_ILLUMOS: [&str; 3] = ["sonde-expo", "sonde-kstat", "sonde-collect"];
 pub(crate) fn lint(workspace: &Workspace) -> Result<(), Error> {
     setup(For::Lint)?;
     run("formatting", &mut workspace.cargo(["fmt", "--all", "--check"]))?;
-    let mut clippy = workspace.cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    let mut clippy =
+        workspace.cargo(["clippy", "--workspace", "--all-targets", FEATURES, "--locked", "--", "-D", "warnings"]);
     run("clippy", &mut clippy)?;
     // A packager may leave Cranelift out of the agent, and compile elsewhere.
     let without = ["clippy", "--package", "sonde-cli", "--no-default-features", "--locked", "--", "-D", "warnings"];

@@ -4,6 +4,7 @@
 //! on the sandbox or the agent: it must start at once, also when those do not compile.
 
 mod bench;
+mod docs;
 mod error;
 mod lint;
 mod sensors;
@@ -22,10 +23,11 @@ cargo xtask: set up, build, run and test Sonde. Each command first installs what
 
   cargo xtask up [--data-dir D]   build Sonde and its sensors, and run them on this machine; Ctrl-C ends it
   cargo xtask test [FILTER]       run every test, or those whose name contains FILTER
-  cargo xtask bench [NAME]        measure; NAME is run, scrape, preemption, reading, thousand, births,
+  cargo xtask bench [NAME]        measure; NAME is run, scrape, preemption, door, reading, thousand, births,
                                   isolation, fairness, density, cost, start or all (the default)
   cargo xtask soak [MINUTES]      9,900 honest sensors and 100 hostile ones for an hour, or so many minutes
   cargo xtask sensors             build every sensor and test guest to target/sensors-out/*.wasm
+  cargo xtask docs                write docs/series.md anew, out of the code
   cargo xtask lint                formatting, clippy and licences, with warnings as errors
 
   `up` serves on loopback, prints the URLs to scrape, and keeps its data in target/up: edit sonde.toml
@@ -75,6 +77,7 @@ fn run(arguments: &[String]) -> Result<(), Error> {
             setup::setup(setup::For::Sensors)?;
             sensors::build(&workspace, sensors::Which::All).map(|_| ())
         }
+        ["docs"] => docs::docs(&Workspace::find()?),
         ["lint"] => lint::lint(&Workspace::find()?),
         _ => Err(Error::Usage(words.join(" "))),
     }

@@ -30,14 +30,14 @@ pub(crate) enum For {
     Test,
 }
 
-/// A program, and the Debian package that has it.
+/// A program (or a file, by its whole path), and the Debian package that has it.
 struct Need {
     program: &'static str,
     package: &'static str,
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 19] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test, For::Bench] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -51,6 +51,15 @@ const NEEDS: [Need; 14] = [
     Need { program: "curl", package: "curl", wanted: &[For::Test] },
     Need { program: "systemd-analyze", package: "systemd", wanted: &[For::Test] },
     Need { program: "prlimit", package: "util-linux", wanted: &[For::Test] },
+    Need { program: "etcd", package: "etcd-server", wanted: &[For::Test] },
+    Need { program: "ssh-keygen", package: "openssh-client", wanted: &[For::Test] },
+    Need { program: "protoc", package: "protobuf-compiler", wanted: &[For::Lint, For::Test] },
+    Need {
+        program: "/usr/include/google/protobuf/descriptor.proto",
+        package: "libprotobuf-dev",
+        wanted: &[For::Lint, For::Test],
+    },
+    Need { program: "haproxy", package: "haproxy", wanted: &[For::Bench] },
     Need { program: "wrk", package: "wrk", wanted: &[For::Bench] },
 ];
 

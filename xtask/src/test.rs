@@ -9,23 +9,23 @@ use std::process::{Command, Stdio};
 use crate::error::Error;
 use crate::sensors::{self, Which};
 use crate::setup::{For, find_program, kernel, setup};
-use crate::workspace::{Workspace, run, say, shown};
+use crate::workspace::{FEATURES, Workspace, run, say, shown};
 
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
     setup(For::Test)?;
     kernel(workspace)?;
     sensors::build(workspace, Which::All)?;
-    run("building Sonde and its tests", &mut workspace.cargo(["build", "--workspace", "--bins", "--tests"]))?;
+    run("building Sonde and its tests", &mut workspace.cargo(["build", "--workspace", "--bins", "--tests", FEATURES]))?;
     if filter.is_none() {
         // First, so that the last lines of the output are those that count everything.
-        let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--quiet"]);
+        let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--quiet", FEATURES]);
         run("the examples in the documentation", with_built(workspace, &mut examples))?;
     }
     if find_program("cargo-nextest").is_some() {
-        let mut nextest = workspace.cargo(["nextest", "run", "--workspace"]);
+        let mut nextest = workspace.cargo(["nextest", "run", "--workspace", FEATURES]);
         return run("testing", with_built(workspace, nextest.args(filter)));
     }
-    let mut plain = workspace.cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+    let mut plain = workspace.cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", FEATURES]);
     run_and_count(with_built(workspace, plain.args(filter)))
 }
 

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::error::Error;
 
+/// What needs more than a C compiler to build, and is tested all the same: the inventory in etcd.
+pub(crate) const FEATURES: &str = "--features=sonde-cli/etcd";
+
 pub(crate) struct Workspace {
     /// The checkout.
     pub(crate) root: PathBuf,

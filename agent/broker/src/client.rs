@@ -127,7 +127,7 @@ pub struct Client {
     told: mpsc::UnboundedSender<ToBroker>,
     /// Who waits for a process.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Started, NotStarted>>>>,
-    /// Who waits for doors to be known; dropping the sender says that they are.
+    /// Who waits to hear that something was taken in.
     telling: Mutex<HashMap<DoorsNumber, oneshot::Sender<()>>>,
     next: AtomicU64,
     runner_memory_bytes: u64,
@@ -151,7 +151,10 @@ async fn converse(
             said = inbox.next::<FromBroker>() => {
                 match said? {
                     Some((FromBroker::Started { request, result }, socket)) => client.started(request, result, socket),
-                    Some((FromBroker::Told { number }, _)) => drop(client.telling().remove(&number)),
+                    Some((FromBroker::Told { number }, _)) => {
+                        // Who asked may have given up waiting.
+                        let _ = client.telling().remove(&number).map(|heard| heard.send(()));
+                    }
                     None => return Ok(()),
                 }
             }
@@ -220,11 +223,10 @@ impl Client {
     /// Resolves to true when the broker has said that it is at work, to false when it has ended.
     pub async fn ping(&self) -> bool {
         let (_, answered) = self.tell_and_hear(|number| ToBroker::Ping { number });
-        let _ = answered.await;
-        !*self.ended.borrow()
+        answered.await.is_ok()
     }
 
-    /// Tells what is answered by its number; the receiver is closed when it was, or when there is no broker any more.
+    /// Tells what is answered by its number; the receiver hears of it, or is closed when there is no broker any more.
     fn tell_and_hear(&self, message: impl FnOnce(u64) -> ToBroker) -> (DoorsNumber, oneshot::Receiver<()>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (told, known) = oneshot::channel();
@@ -288,7 +290,9 @@ impl Workers for Client {
     fn start_runner(&self, room: Room) -> Starting<'_> {
         let memory_bytes = self.runner_memory_bytes;
         let places = if room.sharing == Sharing::Solitary { 1 } else { places(memory_bytes, room.class) as u64 };
-        let order = move |request| ToBroker::StartRunner { request, class: room.class, places, memory_bytes };
+        let gives_way = room.sharing.gives_way();
+        let order =
+            move |request| ToBroker::StartRunner { request, class: room.class, places, memory_bytes, gives_way };
         Box::pin(self.start(order))
     }
 

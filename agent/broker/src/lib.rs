@@ -18,6 +18,7 @@ mod spawn;
 mod users;
 
 pub use client::{Client, ClientError, Launched, OpenDoors, launch};
-pub use privileges::{keep_agents, raise_descriptors};
+pub use privileges::keep_agents;
 pub use process::{BrokerProcessError, run};
 pub use protocol::Doors;
+pub use sonde_listen::raise_descriptors;

@@ -2,9 +2,9 @@
 //!
 //! Called before either has a second thread. Without root there is nothing to give up.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::capabilities;
 use sonde_jail::agent::{CapabilitySet, keep_only};
+use sonde_listen::raise_descriptors;
 
 use crate::favour;
 
@@ -47,21 +47,4 @@ fn keep(who: &str, wanted: CapabilitySet) {
     if let Err(error) = keep_only(wanted & now.permitted) {
         tracing::warn!(who, error = sonde_host::chain(&error), "not all privileges could be given up");
     }
-}
-
-/// Descriptors that a node of a thousand instances wants: half of them for files that readings keep open. Who may raise the hard limit has as
-/// many at least; the unit has them too (`LimitNOFILE=`).
-const ENOUGH_DESCRIPTORS: u64 = 65_536;
-
-/// Lets this process have as many descriptors as it may: one for each distinct sensor, and those of its files and sockets.
-/// Returns how many that are.
-pub fn raise_descriptors() -> u64 {
-    let now = getrlimit(Resource::Nofile);
-    let enough = now.maximum.map(|most| most.max(ENOUGH_DESCRIPTORS));
-    for most in [enough, now.maximum] {
-        if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_ok() {
-            return most.unwrap_or(u64::MAX);
-        }
-    }
-    now.current.unwrap_or(u64::MAX)
 }

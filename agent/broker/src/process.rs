@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use crate::doors::DoorKeeper;
 use crate::opening::OpeningRoom;
-use crate::privileges::{keep_brokers, raise_descriptors};
+use sonde_listen::raise_descriptors;
+
+use crate::privileges::keep_brokers;
 use crate::protocol::{FromBroker, ToBroker};
 use crate::runner_channel::{Opener, REQUEST_BYTES, serve};
 use crate::spawn::{Role, Spawned, Spawner};
@@ -141,8 +143,8 @@ impl Broker {
             }
             ToBroker::Ping { number } => self.outbox.push(&FromBroker::Told { number }, None),
             ToBroker::Close { number } => self.doors(|keeper| keeper.close(number)),
-            ToBroker::StartRunner { request, class, places, memory_bytes } => {
-                self.start(request, Role::Runner { class, places, memory_bytes });
+            ToBroker::StartRunner { request, class, places, memory_bytes, gives_way } => {
+                self.start(request, Role::Runner { class, places, memory_bytes, gives_way });
             }
             ToBroker::StartCompiler { request } => self.start(request, Role::Compiler),
             ToBroker::Kill { number } => drop(self.kills.remove(&number)),

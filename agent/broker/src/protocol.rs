@@ -81,6 +81,8 @@ pub(crate) enum ToBroker {
         class: Class,
         places: u64,
         memory_bytes: u64,
+        /// Other runners come before it.
+        gives_way: bool,
     },
     StartCompiler {
         request: u64,

@@ -35,9 +35,10 @@ const RUNNER_THREADS: u64 = 96;
 const COMPILER_MEMORY_BYTES: u64 = 2 << 30;
 const COMPILER_CPU_SECONDS: u64 = 20;
 const COMPILER_DESCRIPTORS: u64 = 16;
-/// Beside the agent and the broker, which are in the cgroup above and come first: they are short, and every run waits for them. A
-/// compilation can wait for all.
+/// Beside the agent and the broker, which are in the cgroup above and come first: they are short, and every run waits for them; then come
+/// sensors that cost little. A compilation can wait for all.
 const RUNNER_WEIGHT: u64 = 40;
+const HEAVY_RUNNER_WEIGHT: u64 = 10;
 const COMPILER_WEIGHT: u64 = 10;
 
 /// How readily the kernel should end a child where the node's memory runs out: a compilation, which can be begun again, before runs. Left
@@ -48,7 +49,7 @@ const COMPILER_OOM_SCORE: &str = "800";
 /// What a child is to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {
-    Runner { class: Class, places: u64, memory_bytes: u64 },
+    Runner { class: Class, places: u64, memory_bytes: u64, gives_way: bool },
     Compiler,
 }
 
@@ -119,9 +120,10 @@ impl Spawner {
     /// A cgroup for it, where this machine lets us make one.
     fn cgroup(&mut self, number: RunnerNumber, role: Role) -> Option<CgroupRoom> {
         let (limits, name) = match role {
-            Role::Runner { memory_bytes, .. } => {
+            Role::Runner { memory_bytes, gives_way, .. } => {
+                let cpu_weight = if gives_way { HEAVY_RUNNER_WEIGHT } else { RUNNER_WEIGHT };
                 let memory_bytes = memory_bytes.saturating_add(RUNNER_OVERHEAD_BYTES);
-                let limits = CgroupLimits { memory_bytes, pids: RUNNER_THREADS, cpu_weight: RUNNER_WEIGHT };
+                let limits = CgroupLimits { memory_bytes, pids: RUNNER_THREADS, cpu_weight };
                 (limits, format!("runner-{number}"))
             }
             Role::Compiler => {
@@ -177,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_cannot_be_started_leaves_nothing() {
         let mut spawner = Spawner::new("/nonexistent/program".into(), "/nonexistent/worker".into());
-        let runner = Role::Runner { class: Class::Small, places: 1, memory_bytes: 1 << 20 };
+        let runner = Role::Runner { class: Class::Small, places: 1, memory_bytes: 1 << 20, gives_way: false };
         let rooms = |number| spawner_rooms(&format!("sonde-{}-runner-{number}", std::process::id()));
         let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         // What tokio opens once is opened by the first.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sonde_collect::state::judge;
 use sonde_collect::{
-    Discovery, DiscoveryConfig, FdBudget, GroupSource, InstanceReader, NodeId, ProcessGroup, Roots, families, node,
-    node_families,
+    Discovery, DiscoveryConfig, FdBudget, GroupSource, InstanceReader, Names, NodeId, ProcessGroup, Roots, families,
+    node, node_families,
 };
 use sonde_expo::{Escaping, Format, Labels, Negotiated, Writer};
 
@@ -37,12 +37,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("{:<10} {:<12} {:>8} {:>8} {:>6}", "target", "format", "bytes", "µs", "times");
     measure("instance", times, |writer| {
-        families::write_reading(writer, &base, &reading);
+        families::write_reading(writer, &base, &reading, Names::default());
         families::write_judgement(writer, &base, &judgement);
         families::write_age(writer, &base, Duration::from_millis(1));
     });
     let none = Labels::new(&[]);
-    measure("node", times, |writer| node_families::write_node(writer, &none, &of_node));
+    measure("node", times, |writer| node_families::write_node(writer, &none, &of_node, Names::default()));
     Ok(())
 }
 

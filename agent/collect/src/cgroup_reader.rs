@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::descriptors::{self, FileLimits};
 use crate::found::Found;
 use crate::led::Led;
 use crate::limits::{self, Caps};
@@ -16,19 +17,15 @@ use crate::members::Members;
 use crate::mounts::{Controller, Roots};
 use crate::plan::{Item, PLAN, is_told_by, take};
 use crate::reader::Scratch;
-use crate::reading::{Descriptors, Gone, LeaderState, Reading};
+use crate::reading::{Gone, LeaderState, Reading};
 use crate::source::{Buffer, Directory, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{process, starvation, walk};
+use crate::{dataset, process, starvation, walk};
 
 /// Between two looks at the limits.
 pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
 
-/// With more processes than this their descriptors are not counted: 2 µs each.
-pub(crate) const DESCRIPTORS_OF_MAX: usize = 64;
-/// Nor where a kernel that must be asked for each descriptor has more than these to list: some 20 ms.
-const DESCRIPTORS_LISTED_MAX: u64 = 65_536;
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
 
@@ -44,7 +41,7 @@ pub(crate) struct CgroupReader {
     caps: Caps,
     limits_read_at: Option<Instant>,
     /// Soft limits of open files, by pid, as of `limits_read_at`.
-    file_limits: Vec<(u32, Option<u64>)>,
+    file_limits: FileLimits,
     leader: Option<Led>,
     started_unix_seconds: Option<f64>,
     /// Asks for the space of the root's file system; none where nobody gave a pool to ask.
@@ -70,7 +67,7 @@ impl CgroupReader {
             members: Members::default(),
             caps: Caps::default(),
             limits_read_at: None,
-            file_limits: Vec::new(),
+            file_limits: FileLimits::new(),
             leader: None,
             space: None,
             opening_problems: Vec::new(),
@@ -157,7 +154,9 @@ impl CgroupReader {
         reading.started_unix_seconds = self.started_unix_seconds;
         // Asked for before the processes were counted; as often as not the answer is there by now.
         if reading.leader.is_some() {
-            reading.space = self.space.as_ref().and_then(|space| space.last(reading.taken_at));
+            let lately = self.space.as_ref().map(|space| space.last(reading.taken_at)).unwrap_or_default();
+            (reading.space, reading.fullest_space) = (lately.space, lately.fullest);
+            reading.zfs = dataset::of_root(&self.roots, reading, &mut scratch.buffer);
         }
         self.identity()
     }
@@ -173,7 +172,8 @@ impl CgroupReader {
 
     fn read_plan(&mut self, reading: &mut Reading, buffer: &mut Buffer) {
         let mut inactive_file = None;
-        for (item, name, file) in &self.files {
+        let mut began = Instant::now();
+        for (at, (item, name, file)) in self.files.iter().enumerate() {
             match file.read(buffer) {
                 Ok(text) => {
                     if let Some(inactive) = take(*item, text, reading) {
@@ -185,6 +185,14 @@ impl CgroupReader {
                 }
                 Err(Fault::Gone) => self.lost_a_file = true,
                 Err(Fault::Unsupported) => {}
+            }
+            // The clock is asked where one part ends and the next begins, and not for each file.
+            let next = self.files.get(at + 1).map(|(item, ..)| item.part());
+            if next != Some(item.part()) {
+                if let Some(took_ns) = item.part().of(&mut reading.took) {
+                    *took_ns += nanoseconds_since(began);
+                }
+                began = Instant::now();
             }
         }
         reading.memory.set_working_set(inactive_file);
@@ -267,6 +275,19 @@ impl CgroupReader {
             space.ask(&led.leader, reading.taken_at);
         }
         led.read_network(scratch, reading);
+        reading.main_lives = self.main_lives(reading.leader);
+    }
+
+    /// Whether the process that the runtime started lives, whichever leads now; none where that cannot be told.
+    fn main_lives(&self, leader: Option<LeaderState>) -> Option<bool> {
+        let (pid, start_ticks) = self.found.init.filter(|(pid, _)| *pid != 0)?;
+        if leader.is_some_and(|leader| leader.pid == pid && process::is_live(leader.state)) {
+            return Some(true);
+        }
+        match process::stat(&self.roots.proc, pid) {
+            Ok(stat) => Some(stat.start_ticks == start_ticks && process::is_live(stat.state)),
+            Err(error) => process::is_gone(&error).then_some(false),
+        }
     }
 
     fn find_leader(&mut self) {
@@ -287,42 +308,13 @@ impl CgroupReader {
         }
         reading.live_processes = Some(live);
         reading.pids.processes = Some(live);
-        if pids.len() <= DESCRIPTORS_OF_MAX {
-            reading.descriptors = descriptors(&self.roots, pids, &mut self.file_limits);
-        }
+        reading.descriptors = descriptors::count(&self.roots, pids, &mut self.file_limits);
     }
 }
 
-/// Open descriptors of these processes; none where there are too many to count. `limits` are their soft limits as last read; a pid that is not in it is looked up.
-pub(crate) fn descriptors(roots: &Roots, pids: &[u32], limits: &mut Vec<(u32, Option<u64>)>) -> Option<Descriptors> {
-    let mut all = Descriptors::default();
-    let mut counted = false;
-    for pid in pids {
-        let most = DESCRIPTORS_LISTED_MAX.saturating_sub(all.open);
-        let Ok(open) = process::open_descriptors(&roots.proc, *pid, most) else {
-            continue;
-        };
-        let open = open?;
-        counted = true;
-        all.open += open;
-        let limit = match limits.iter().find(|(known, _)| known == pid) {
-            Some((_, limit)) => *limit,
-            None => {
-                let path = roots.proc.join(pid.to_string()).join("limits");
-                let limit = std::fs::read(path).ok().and_then(|text| process::open_files_limit(&text));
-                limits.push((*pid, limit));
-                limit
-            }
-        };
-        let fuller =
-            |(most, of): (u64, u64), limit| u128::from(open) * u128::from(of) > u128::from(most) * u128::from(limit);
-        if let Some(limit) = limit
-            && all.fullest.is_none_or(|fullest| fuller(fullest, limit))
-        {
-            all.fullest = Some((open, limit));
-        }
-    }
-    counted.then_some(all)
+/// How long since then.
+pub(crate) fn nanoseconds_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unix_seconds(time: SystemTime) -> Option<f64> {

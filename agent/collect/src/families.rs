@@ -1,19 +1,27 @@
 //! What a reading's numbers are called: cAdvisor's names, kinds, help texts and meanings, so that
 //! existing dashboards and alerts work as they are, and `sonde_*` for what cAdvisor lacks.
 //!
-//! Each family of one sample is a row of `numbers`, one of several a function here or in `devices`. What a reading does not have is not
+//! A family is a row of one of the tables below, and a row of `docs/series.md`. What a reading does not have is not
 //! written: cAdvisor writes 0 for a limit that is not set, we leave the series out, and
 //! queries that guard against 0 do the same with either. Labels that name the instance come from outside, rendered once.
 
+pub(crate) mod amounts;
+mod cpu;
 mod devices;
-mod numbers;
+mod memory;
+mod network;
+mod tasks;
+mod zfs;
 
 use std::time::Duration;
 
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_expo::{Labels, Number, Writer};
 
+use crate::described::{Described, Out, Section, counter, families_of, gauge};
+use crate::names::Names;
 use crate::reading::{MEMORY_PARTS, Reading, Ulimit};
-use crate::state::{InstanceState, Judgement, Resource};
+use crate::state::{InstanceState, Judgement, ProblemReason, Resource};
+use amounts::{int, ns};
 
 /// Families that an instance's exposition takes for itself begin with one of these: no sensor may claim one.
 pub const RESERVED_PREFIXES: [&str; 3] = ["container_", "machine_", "sonde_"];
@@ -23,56 +31,139 @@ pub fn is_native_family(name: &str) -> bool {
     RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-const COUNTER: Kind = Kind::Counter;
-const GAUGE: Kind = Kind::Gauge;
+static CPU_USAGE: Described =
+    counter("container_cpu_usage_seconds_total", "seconds", "Cumulative cpu time consumed in seconds.")
+        .by(&["cpu"])
+        .of("v1: `cpuacct.usage`; else `cpu.stat` `usage_usec`; a process group: `/proc/PID/stat`")
+        .unless("no account of CPU");
 
-/// Writes all that a reading has, under the instance's labels.
-pub fn write_reading(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) {
-    if let Some(value) = reading.cpu.and_then(|cpu| numbers::ns(Some(cpu.usage_ns))) {
-        let help = "Cumulative cpu time consumed in seconds.";
-        let mut family = writer.family("container_cpu_usage_seconds_total", COUNTER, help, "seconds");
-        family.sample(base, &[("cpu", "total")], value);
-    }
-    numbers::write(writer, base, reading);
-    write_memory_failures(writer, base, reading);
-    write_memory_parts(writer, base, reading);
-    write_ulimits(writer, base, reading);
-    devices::write_huge_pages(writer, base, &reading.huge_pages);
-    devices::write_network(writer, base, reading.network.as_deref().unwrap_or_default());
-    if let Some(transport) = &reading.transport {
-        devices::write_transport(writer, base, transport);
-    }
-    devices::write_io(writer, base, reading.io.as_deref().unwrap_or_default());
-    devices::write_device_limits(writer, base, &reading.device_limits);
-    if let Some(space) = &reading.space {
-        devices::write_space(writer, base, space);
-    }
+static MEMORY_FAILURES: Described =
+    counter("container_memory_failures_total", "", "Cumulative count of memory allocation failures.")
+        .by(&["failure_type", "scope"])
+        .of("`memory.stat` `pgfault`, `pgmajfault`; v1: `total_…` as scope `hierarchy`, without it as `container`")
+        .unless("no memory controller; scope `container` with v2");
+
+static MEMORY_PARTS_BYTES: Described = gauge(
+    "sonde_instance_memory_part_bytes",
+    "bytes",
+    "Parts of the instance's memory by the kernel's names in memory.stat; they overlap.",
+)
+.by(&["part"])
+.of("`memory.stat`")
+.unless("no memory controller; each part that this kernel does not tell apart");
+
+static ULIMITS: Described = gauge(
+    "container_ulimits_soft",
+    "",
+    "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice",
+)
+.by(&["ulimit"])
+.of("`/proc/PID/limits` of the leader, `Max open files` alone")
+.unless("no process lives; of a process group");
+
+static STATE: Described = gauge("sonde_instance_state", "", "Whether the instance is in this state; exactly one is 1.")
+    .by(&["state"])
+    .of("the judgement over two readings");
+
+static SATURATED: Described =
+    gauge("sonde_instance_saturated", "", "Whether the instance lacks this resource, as far as the kernel can see.")
+        .by(&["resource"])
+        .of("the judgement over two readings");
+
+static REASON: Described =
+    gauge("sonde_instance_state_reason", "", "Why the instance is in its state, or lacks something.")
+        .by(&["reason"])
+        .of("the judgement over two readings")
+        .unless("each reason that does not hold");
+
+static PROBLEMS: Described = gauge(
+    "sonde_instance_read_problems",
+    "",
+    "Kernel files of the instance that were not read, or not whole, at this reading.",
+)
+.by(&["reason"])
+.of("the reading itself")
+.unless("each reason that was not met");
+
+pub(crate) static AGE: Described = gauge(
+    "sonde_reading_age_seconds",
+    "seconds",
+    "How long ago the native values of this exposition were read from the kernel.",
+)
+.of("the agent's clock");
+
+/// The families of an instance, as `docs/series.md` lists them.
+pub fn sections() -> Vec<Section> {
+    let cpu = [&CPU_USAGE].into_iter().chain(families_of(cpu::CPU)).collect();
+    let memory = families_of(memory::MEMORY).chain([&MEMORY_FAILURES, &MEMORY_PARTS_BYTES]);
+    let memory = memory.chain(families_of(devices::HUGE_PAGES)).collect();
+    let tasks = families_of(tasks::TASKS).chain([&ULIMITS]).collect();
+    let network = families_of(network::INTERFACES).chain([&network::TCP, &network::UDP]);
+    let network = network.chain(families_of(network::SOCKETS));
+    let network = network.chain([&network::TCP_SOCKETS, &network::UDP_SOCKETS]).collect();
+    let devices = families_of(devices::IO).chain([&devices::USAGE]).chain(devices::LIMITS);
+    let devices = devices.chain(families_of(devices::SPACE)).chain(families_of(devices::OUR_SPACE));
+    let devices = devices.chain(families_of(devices::FULLEST));
+    let devices = devices.chain(families_of(zfs::OBJSET)).collect();
+    vec![
+        Section::new(
+            "Of an instance: its state",
+            "State, lack and reasons are also the body of the answer where it is stopped or gone; the age is told of the node too.",
+            vec![&STATE, &SATURATED, &REASON, &AGE, &PROBLEMS],
+        ),
+        Section::new("Of an instance: CPU and pressure", "", cpu),
+        Section::new("Of an instance: memory", "", memory),
+        Section::new("Of an instance: tasks and descriptors", "", tasks),
+        Section::new("Of an instance: network", "", network),
+        Section::new("Of an instance: devices and file systems", "", devices),
+    ]
 }
 
-fn write_memory_parts(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) {
-    let parts = || MEMORY_PARTS.into_iter().zip(reading.memory.part_bytes).filter_map(|(part, it)| Some((part, it?)));
-    if parts().next().is_none() {
-        return;
+/// Writes all that a reading has, under the instance's labels: cAdvisor's names if they are wanted, ours in any case.
+pub fn write_reading(writer: &mut Writer<'_>, base: &Labels, reading: &Reading, names: Names) {
+    let out = &mut Out::new(writer, base, names);
+    out.labelled(&CPU_USAGE, [("total", ns(reading.cpu.map(|cpu| cpu.usage_ns)))].into_iter());
+    for table in [cpu::CPU, memory::MEMORY, tasks::TASKS] {
+        out.rows(table, reading);
     }
-    let help = "Parts of the instance's memory by the kernel's names in memory.stat; they overlap.";
-    let mut family = writer.family("sonde_instance_memory_part_bytes", GAUGE, help, "bytes");
-    for (part, bytes) in parts() {
-        family.sample(base, &[("part", part)], Number::Unsigned(bytes));
-    }
-}
-
-fn write_ulimits(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) {
-    let Some(limit) = reading.limits.open_files else { return };
-    let help = "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice";
-    let value = match limit {
+    write_memory_failures(out, reading);
+    let parts = MEMORY_PARTS.into_iter().zip(reading.memory.part_bytes.map(int));
+    out.labelled(&MEMORY_PARTS_BYTES, parts);
+    let files = reading.limits.open_files.map(|limit| match limit {
         Ulimit::Unlimited => Number::Signed(-1),
         Ulimit::At(limit) => Number::Unsigned(limit),
-    };
-    let mut family = writer.family("container_ulimits_soft", GAUGE, help, "");
-    family.sample(base, &[("ulimit", "max_open_files")], value);
+    });
+    out.labelled(&ULIMITS, [("max_open_files", files)].into_iter());
+    out.each(devices::HUGE_PAGES, &reading.huge_pages, |it| [&*it.page_size]);
+    network::write_interfaces(out, reading.network.as_deref().unwrap_or_default());
+    if let Some(transport) = &reading.transport {
+        network::write_transport(out, transport);
+    }
+    devices::write_io(out, reading.io.as_deref().unwrap_or_default());
+    devices::write_limits(out, &reading.device_limits);
+    if let Some(space) = &reading.space {
+        devices::write_space(out, space);
+    }
+    if let Some(space) = &reading.fullest_space {
+        out.rows(devices::FULLEST, space);
+    }
+    write_problems(out, reading);
+    if let Some(objset) = &reading.zfs {
+        out.each(zfs::OBJSET, std::slice::from_ref(objset), |it| [&*it.dataset]);
+    }
 }
 
-fn write_memory_failures(writer: &mut Writer<'_>, base: &Labels, reading: &Reading) {
+/// So that who misses a series here finds out why here.
+fn write_problems(out: &mut Out<'_, '_>, reading: &Reading) {
+    let mut counts = [0u64; ProblemReason::WORDS.len()];
+    for problem in &reading.problems {
+        counts[problem.reason.word()] += 1;
+    }
+    let met = counts.map(|count| (count > 0).then_some(Number::Unsigned(count)));
+    out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(met));
+}
+
+fn write_memory_failures(out: &mut Out<'_, '_>, reading: &Reading) {
     let memory = &reading.memory;
     let rows = [
         ("pgfault", "container", memory.own_pgfault),
@@ -80,15 +171,10 @@ fn write_memory_failures(writer: &mut Writer<'_>, base: &Labels, reading: &Readi
         ("pgmajfault", "container", memory.own_pgmajfault),
         ("pgmajfault", "hierarchy", memory.pgmajfault),
     ];
-    if rows.iter().all(|(.., value)| value.is_none()) {
-        return;
-    }
-    let help = "Cumulative count of memory allocation failures.";
-    let mut family = writer.family("container_memory_failures_total", COUNTER, help, "");
+    let Some((mut family, base)) = out.family(&MEMORY_FAILURES) else { return };
     for (kind, scope, value) in rows {
-        if let Some(value) = value {
-            let extra = [("failure_type", kind), ("scope", scope)];
-            family.sample(base, &extra, Number::Unsigned(value));
+        if let Some(value) = int(value) {
+            family.sample(base, &[("failure_type", kind), ("scope", scope)], value);
         }
     }
 }
@@ -96,31 +182,15 @@ fn write_memory_failures(writer: &mut Writer<'_>, base: &Labels, reading: &Readi
 /// Writes the judgement: all five states, all six resources, and the reasons that hold. This alone is
 /// also the body of an answer about an instance that is stopped or gone.
 pub fn write_judgement(writer: &mut Writer<'_>, base: &Labels, judgement: &Judgement) {
-    let help = "Whether the instance is in this state; exactly one is 1.";
-    let mut family = writer.family("sonde_instance_state", GAUGE, help, "");
-    for state in InstanceState::ALL {
-        let value = u64::from(state == judgement.state);
-        family.sample(base, &[("state", state.as_str())], Number::Unsigned(value));
-    }
-    let help = "Whether the instance lacks this resource, as far as the kernel can see.";
-    let mut family = writer.family("sonde_instance_saturated", GAUGE, help, "");
-    for resource in Resource::ALL {
-        let value = u64::from(judgement.saturated.contains(&resource));
-        family.sample(base, &[("resource", resource.as_str())], Number::Unsigned(value));
-    }
-    if judgement.reasons.is_empty() {
-        return;
-    }
-    let help = "Why the instance is in its state, or lacks something.";
-    let mut family = writer.family("sonde_instance_state_reason", GAUGE, help, "");
-    for reason in &judgement.reasons {
-        family.sample(base, &[("reason", reason.as_str())], Number::Unsigned(1));
-    }
+    let out = &mut Out::new(writer, base, Names::default());
+    let truth = |holds: bool| int(Some(u64::from(holds)));
+    out.labelled(&STATE, InstanceState::ALL.into_iter().map(|state| (state.as_str(), truth(state == judgement.state))));
+    let lacks = |resource: Resource| (resource.as_str(), truth(judgement.saturated.contains(&resource)));
+    out.labelled(&SATURATED, Resource::ALL.into_iter().map(lacks));
+    out.labelled(&REASON, judgement.reasons.iter().map(|reason| (reason.as_str(), truth(true))));
 }
 
 /// Writes how old the reading is.
 pub fn write_age(writer: &mut Writer<'_>, base: &Labels, age: Duration) {
-    let help = "How long ago the native values of this exposition were read from the kernel.";
-    let mut family = writer.family("sonde_reading_age_seconds", GAUGE, help, "seconds");
-    family.sample(base, &[], Number::Float(age.as_secs_f64()));
+    Out::new(writer, base, Names::default()).one(&AGE, Some(Number::Float(age.as_secs_f64())));
 }

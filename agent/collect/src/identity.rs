@@ -15,6 +15,8 @@ use crate::runtime::Runtime;
 
 /// Name space of instance ids; itself a version 5 UUID, of `instance.sonde` in the DNS name space.
 const INSTANCE_SPACE_NAME: &[u8] = b"instance.sonde";
+/// Name space of nodes' ids that are not UUIDs themselves, made alike.
+const NODE_SPACE_NAME: &[u8] = b"node.sonde";
 
 /// The machine that instances are named after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,13 @@ impl NodeId {
         let text = std::fs::read_to_string(path)
             .map_err(|source| NodeIdError::Read { path: path.display().to_string(), source })?;
         Self::new(text.trim())
+    }
+
+    /// As certificates and the inventory have it: itself where it is a UUID (a machine-id is one without hyphens), else derived from it.
+    pub fn uuid(&self) -> Uuid {
+        self.0
+            .parse()
+            .unwrap_or_else(|_| Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_DNS, NODE_SPACE_NAME), self.0.as_bytes()))
     }
 
     /// As text.

@@ -139,6 +139,8 @@ impl Zone {
             transmit_packets: kstat.number("opackets64")?,
             transmit_errors: kstat.number("oerrors")?,
             transmit_dropped: kstat.number("noxmtbuf")?,
+            // Who set a link up is asked of `dladm`; its kstats do not tell.
+            up: None,
         })
     }
 

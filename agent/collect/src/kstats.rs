@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 #[cfg(target_os = "linux")]
 pub use crate::processes::{PROCESSES_MAX, Process, processes};
-use crate::reading::{Freezer, MEMORY_PARTS, Reading, Space, Stall};
+use crate::reading::{Freezer, MEMORY_PARTS, Objset, Reading, Space, Stall};
 
 /// The value of a statistic.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +28,10 @@ pub type Statistics = Vec<(Cow<'static, str>, KstatValue)>;
 /// A named group of statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kstat {
-    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `instance`; of a zone
+    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `zfs`, `instance`; of a zone
     /// the kernel's own.
     pub module: &'static str,
-    /// An interface's, device's or resource's name; empty where there is one only.
+    /// An interface's, device's, data set's or resource's name; empty where there is one only.
     pub name: String,
     /// The statistics.
     pub statistics: Statistics,
@@ -88,6 +88,7 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
         ));
     }
     all.extend(reading.space.as_ref().map(file_system));
+    all.extend(reading.zfs.as_ref().map(data_set));
     all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
     all
 }
@@ -111,6 +112,21 @@ fn file_system(space: &Space) -> Kstat {
     ]);
     statistics.push(("age_seconds".into(), KstatValue::Float(space.age.as_secs_f64())));
     Kstat { module: "file_system", name: "/".to_owned(), statistics }
+}
+
+fn data_set(objset: &Objset) -> Kstat {
+    Kstat {
+        module: "zfs",
+        name: objset.dataset.clone(),
+        statistics: present([
+            ("reads", objset.reads),
+            ("read_bytes", objset.read_bytes),
+            ("writes", objset.writes),
+            ("written_bytes", objset.written_bytes),
+            ("unlinks", objset.unlinks),
+            ("unlinked", objset.unlinked),
+        ]),
+    }
 }
 
 fn instance(reading: &Reading) -> Kstat {

@@ -2,15 +2,19 @@
 //!
 //! Who holds an open network file keeps the whole namespace alive, also when all its processes have ended. So these are
 //! closed as soon as the leader is seen to be gone, before another is looked for. Those of the host's namespace are never opened: what
-//! they tell is the node's.
+//! they tell is the node's. Of each a bounded part is read, because who configures his own network decides how long they are; what of it was
+//! read is exact, and that there is more is a problem that is counted.
 
+use std::time::Instant;
+
+use crate::cgroup_reader::nanoseconds_since;
 use crate::found::Found;
 use crate::leader::Leader;
 use crate::mounts::Roots;
 use crate::reader::Scratch;
-use crate::reading::{LeaderState, Reading};
+use crate::reading::{Interface, LeaderState, Reading};
 use crate::source::{Buffer, Fault, FdBudget, Kept};
-use crate::state::ReadProblem;
+use crate::state::{ProblemReason, ReadProblem};
 use crate::{netdev, process, starvation, transport};
 
 /// The leader and what is kept open of it.
@@ -27,6 +31,7 @@ pub(crate) struct Led {
 /// A file of a network namespace.
 #[derive(Clone, Copy, Debug)]
 enum NetFile {
+    Igmp,
     Dev,
     Snmp,
     Netstat,
@@ -34,7 +39,9 @@ enum NetFile {
     Sockstat6,
 }
 
-const NET_FILES: [(NetFile, &str); 5] = [
+/// Which are up before which there are: one that is deleted meanwhile must not seem to be there and down.
+const NET_FILES: [(NetFile, &str); 6] = [
+    (NetFile::Igmp, "net/igmp"),
     (NetFile::Dev, "net/dev"),
     (NetFile::Snmp, "net/snmp"),
     (NetFile::Netstat, "net/netstat"),
@@ -65,28 +72,51 @@ impl Led {
 
     /// What its network namespace tells.
     pub(crate) fn read_network(&self, scratch: &mut Scratch, reading: &mut Reading) {
+        let mut up = netdev::Up::default();
         for (file, kept) in &self.network {
-            let text = match kept.read(&mut scratch.buffer) {
-                Ok(text) => text,
+            let began = Instant::now();
+            let mut failed = |reason| {
+                let file = NET_FILES[*file as usize].1;
+                reading.problems.push(ReadProblem { file, reason });
+            };
+            let (text, whole) = match kept.read_part(&mut scratch.buffer, netdev::READ_MOST_BYTES) {
+                Ok(read) => read,
                 Err(Fault::Problem(reason)) => {
-                    let file = NET_FILES[*file as usize].1;
-                    reading.problems.push(ReadProblem { file, reason });
+                    failed(reason);
                     continue;
                 }
                 Err(Fault::Gone | Fault::Unsupported) => continue,
             };
-            if let NetFile::Dev = file {
-                let (interfaces, left_out) = netdev::parse(text);
-                (reading.network, reading.interfaces_left_out) = (Some(interfaces), left_out);
-                reading.loopback_transmit_dropped = netdev::loopback_transmit_dropped(text);
-                continue;
+            if !whole {
+                failed(ProblemReason::TooLong);
             }
-            let it = reading.transport.get_or_insert_default();
             match file {
-                NetFile::Dev => {}
-                NetFile::Snmp | NetFile::Netstat => scratch.headers.parse(text, it),
-                NetFile::Sockstat | NetFile::Sockstat6 => transport::parse_sockets(text, &mut it.sockets),
+                NetFile::Igmp => up = netdev::parse_up(text, whole),
+                NetFile::Dev => take_interfaces(netdev::parse(text), whole, &up, reading),
+                NetFile::Snmp | NetFile::Netstat => {
+                    scratch.headers.parse(text, reading.transport.get_or_insert_default());
+                }
+                NetFile::Sockstat | NetFile::Sockstat6 => {
+                    transport::parse_sockets(text, &mut reading.transport.get_or_insert_default().sockets);
+                }
             }
+            let took = &mut reading.took;
+            let part = match file {
+                NetFile::Igmp | NetFile::Dev => &mut took.interfaces_ns,
+                _ => &mut took.transport_ns,
+            };
+            *part += nanoseconds_since(began);
         }
     }
+}
+
+/// What was read of each is exact; how many were not read is not known where the file is longer than what was read of it.
+fn take_interfaces(found: netdev::Interfaces, whole: bool, up: &netdev::Up, reading: &mut Reading) {
+    let with_up = |mut interface: Interface| {
+        interface.up = up.of(&interface.name);
+        interface
+    };
+    reading.network = Some(found.first.into_iter().map(with_up).collect());
+    reading.loopback = found.loopback.map(with_up);
+    reading.interfaces_left_out = whole.then_some(found.left_out);
 }

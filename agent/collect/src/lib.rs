@@ -14,9 +14,11 @@
 //! a dashboard calls them. A value that the kernel does not give is `None`, never 0.
 
 pub mod bytes;
+pub mod described;
 pub mod families;
 pub mod illumos;
 pub mod kstats;
+pub mod names;
 pub mod reading;
 pub mod state;
 pub mod transport;
@@ -28,11 +30,13 @@ pub mod zfs;
 mod linux {
     pub mod cgroup_v1;
     pub mod cgroup_v2;
+    pub mod dataset;
     pub mod discover;
     pub mod found;
     pub mod groups;
     pub mod identity;
     pub mod leader;
+    pub mod limits;
     pub mod listeners;
     pub mod matching;
     pub mod metadata;
@@ -49,14 +53,15 @@ mod linux {
     pub mod source;
     pub mod space;
     pub mod template;
+    pub mod triton;
     pub mod walk;
     pub mod watcher;
 
     pub(crate) mod cgroup_reader;
     pub(crate) mod claims;
+    pub(crate) mod descriptors;
     pub(crate) mod group_reader;
     pub(crate) mod led;
-    pub(crate) mod limits;
     pub(crate) mod members;
     pub(crate) mod path_bytes;
     pub(crate) mod plan;
@@ -83,5 +88,6 @@ mod linux {
 
 #[cfg(target_os = "linux")]
 pub use linux::*;
+pub use names::Names;
 pub use reading::{Gone, Reading};
 pub use state::{InstanceState, Judgement, Reason, Resource};

@@ -167,7 +167,7 @@ fn page_size(directory: &str) -> Option<String> {
 }
 
 /// How many CPUs `Cpus_allowed_list:` of `/proc/<pid>/status` names: `0-3,8`.
-fn cpus_allowed(status: &[u8]) -> Option<u64> {
+pub fn cpus_allowed(status: &[u8]) -> Option<u64> {
     let line = bytes::lines(status).find_map(|line| line.strip_prefix(b"Cpus_allowed_list:"))?;
     line.trim_ascii().split(|byte| *byte == b',').try_fold(0u64, |sum, range| {
         let mut ends = range.splitn(2, |byte| *byte == b'-');
@@ -178,8 +178,8 @@ fn cpus_allowed(status: &[u8]) -> Option<u64> {
 }
 
 /// The soft limit of `Max open files` in `/proc/<pid>/limits`.
-fn open_files(limits: &[u8]) -> Option<Ulimit> {
-    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files"))?;
+pub fn open_files(limits: &[u8]) -> Option<Ulimit> {
+    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files "))?;
     match bytes::fields(line).next()? {
         b"unlimited" => Some(Ulimit::Unlimited),
         digits => bytes::number(digits).map(Ulimit::At),

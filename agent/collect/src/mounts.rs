@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::bytes;
+use crate::dataset::Datasets;
 
 /// What can be asked of a v1 hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,6 +216,8 @@ pub struct Roots {
     pub lib: PathBuf,
     /// The cgroup hierarchies.
     pub mounts: Mounts,
+    /// Where ZFS keeps the counts of which data set.
+    pub(crate) datasets: Datasets,
 }
 
 /// Why the roots could not be found.
@@ -241,7 +244,7 @@ impl Roots {
         let path = proc.join("self/mountinfo");
         let mountinfo = std::fs::read(&path).map_err(|source| RootsError::MountInfo { path, source })?;
         let lib = run.with_file_name("var").join("lib");
-        Ok(Self { proc, sys, run, lib, mounts: Mounts::parse(&mountinfo) })
+        Ok(Self { proc, sys, run, lib, mounts: Mounts::parse(&mountinfo), datasets: Datasets::default() })
     }
 }
 

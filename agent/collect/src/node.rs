@@ -4,6 +4,7 @@
 //! Each part is `None` or empty where its file is missing or makes no sense, and none costs another its value. Times
 //! are seconds, sizes bytes. Nothing here can block: file systems are asked for their space apart ([`crate::space`]).
 
+pub mod clock;
 pub mod network;
 pub mod zfs;
 
@@ -114,6 +115,23 @@ pub struct NodeReading {
     pub pressure: [Option<Stall>; 3],
     /// Open files of the whole node, and how many there can be.
     pub files: Option<(u64, u64)>,
+    /// How well the clock is kept.
+    pub clock: Option<clock::Clock>,
+    /// The first CPU's model, a number of its maker's; none where they have no numbers.
+    pub cpu_model: Option<u64>,
+    /// How long parts of it took.
+    pub took: NodeTook,
+}
+
+/// How long parts of a node's reading took, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeTook {
+    /// CPU times.
+    pub cpu_ns: u64,
+    /// ZFS.
+    pub zfs_ns: u64,
+    /// The clock's discipline.
+    pub clock_ns: u64,
 }
 
 impl NodeReading {
@@ -148,6 +166,9 @@ const FILES: [&str; 10] = [
 pub struct NodeFiles {
     roots: Arc<Roots>,
     kept: [Option<Kept>; FILES.len()],
+    /// It does not change while the node is up.
+    cpu_model: Option<u64>,
+    clock: Option<clock::Asked>,
 }
 
 impl NodeFiles {
@@ -155,7 +176,8 @@ impl NodeFiles {
     pub fn open(roots: Arc<Roots>) -> Self {
         let budget = FdBudget::new(FILES.len());
         let kept = FILES.map(|name| Kept::new(roots.proc.join(name), &budget).ok());
-        Self { roots, kept }
+        let cpu_model = Buffer::default().read_path(&roots.proc.join("cpuinfo")).ok().and_then(parse_cpu_model);
+        Self { roots, kept, cpu_model, clock: clock::Asked::open() }
     }
 
     /// Reads the node, now, but for its file systems: [`NodeReading::look_at_space`].
@@ -163,7 +185,9 @@ impl NodeFiles {
         let mut buffer = Buffer::default();
         let taken_at = Instant::now();
         let transport = network::read(&self.roots, &mut buffer);
-        let zfs = zfs::read(&self.roots, &mut buffer);
+        let mut took = NodeTook::default();
+        let zfs = timed(&mut took.zfs_ns, || zfs::read(&self.roots, &mut buffer));
+        let clock = timed(&mut took.clock_ns, || self.clock.as_ref()?.read());
         let mut text = |name: &str| {
             let kept = FILES.iter().position(|file| *file == name).and_then(|at| self.kept[at].as_ref());
             let text = match kept {
@@ -173,6 +197,7 @@ impl NodeFiles {
             text.map(<[u8]>::to_vec).unwrap_or_default()
         };
         let disks = parse_diskstats(&text("diskstats"));
+        let stat = timed(&mut took.cpu_ns, || parse_stat(&text("stat")));
         NodeReading {
             taken_at,
             taken_at_unix: SystemTime::now(),
@@ -180,15 +205,35 @@ impl NodeFiles {
             transport,
             file_systems: Vec::new(),
             zfs,
-            stat: parse_stat(&text("stat")),
+            stat,
             load: parse_loadavg(&text("loadavg")),
             memory: parse_meminfo(&text("meminfo")),
             network: netdev::parse_all(&text("net/dev")),
             disks: disks.into_iter().filter(|disk| is_whole(&self.roots, &disk.device)).collect(),
             pressure: ["cpu", "memory", "io"].map(|name| pressure::parse(&text(&format!("pressure/{name}")))),
             files: parse_file_nr(&text("sys/fs/file-nr")),
+            clock,
+            cpu_model: self.cpu_model,
+            took,
         }
     }
+}
+
+/// What `work` gives, and how long it took.
+fn timed<T>(took_ns: &mut u64, work: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = work();
+    *took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    done
+}
+
+/// `/proc/cpuinfo`: `model` of the first CPU, as x86 has it.
+pub fn parse_cpu_model(text: &[u8]) -> Option<u64> {
+    let end = text.windows(2).position(|pair| pair == b"\n\n").map_or(text.len(), |at| at + 1);
+    bytes::lines(&text[..end]).find_map(|line| {
+        let (key, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+        (key.trim_ascii() == b"model").then(|| bytes::number(value[1..].trim_ascii()))?
+    })
 }
 
 /// `/proc/stat`.
@@ -198,12 +243,8 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         let mut fields = bytes::fields(line);
         let key = fields.next().unwrap_or_default();
         if let Some(cpu) = key.strip_prefix(b"cpu").filter(|cpu| bytes::number(cpu).is_some()) {
-            let mut ticks = [0; CPU_MODES.len()];
-            for (slot, field) in ticks.iter_mut().zip(fields) {
-                *slot = bytes::number(field).unwrap_or(0);
-            }
             let cpu = String::from_utf8_lossy(cpu).into_owned();
-            stat.cpus.push(CpuTimes { cpu, ticks });
+            stat.cpus.extend(cpu_ticks(fields).map(|ticks| CpuTimes { cpu, ticks }));
             continue;
         }
         let slot = match key {
@@ -218,6 +259,15 @@ pub fn parse_stat(text: &[u8]) -> SystemStat {
         *slot = fields.next().and_then(bytes::number);
     }
     stat
+}
+
+/// Of one CPU; none where one is no number, since a counter that is 0 for once would be a reset.
+fn cpu_ticks<'t>(fields: impl Iterator<Item = &'t [u8]>) -> Option<[u64; CPU_MODES.len()]> {
+    let mut ticks = [0; CPU_MODES.len()];
+    for (slot, field) in ticks.iter_mut().zip(fields) {
+        *slot = bytes::number(field)?;
+    }
+    Some(ticks)
 }
 
 /// `/proc/loadavg`: three decimals first.
@@ -311,83 +361,4 @@ pub fn seconds_of_ticks(ticks: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stat_table() {
-        let stat = parse_stat(
-            b"cpu  9 9 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu12 1 2\nintr 77 1 2 3\nctxt 5\nbtime 1700000000\nprocesses 6\nprocs_running 2\nprocs_blocked 0\nsoftirq 1 2\ncpux 1\n",
-        );
-        assert_eq!(stat.cpus.len(), 2);
-        assert_eq!(stat.cpus[0].ticks, [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!((stat.cpus[1].cpu.as_str(), stat.cpus[1].ticks[2]), ("12", 0));
-        assert_eq!(stat.interrupts, Some(77));
-        assert_eq!(stat.boot_unix_seconds, Some(1_700_000_000));
-        assert_eq!((stat.running, stat.blocked), (Some(2), Some(0)));
-        assert_eq!(parse_stat(b""), SystemStat::default());
-        assert_eq!(parse_stat(b"btime 17000"), SystemStat::default());
-    }
-
-    #[test]
-    fn others() {
-        assert_eq!(parse_loadavg(b"0.50 1.25 2.00 1/99 7\n"), Some([0.5, 1.25, 2.0]));
-        assert_eq!(parse_loadavg(b"0.50 x 2.00\n"), None);
-        assert_eq!(parse_loadavg(b"nan 1 2\n"), None);
-        assert_eq!(parse_loadavg(b""), None);
-        let memory = parse_meminfo(
-            b"MemTotal:  2 kB\nActive(anon):  1 kB\nHugePages_Total:  3\nBad{}: 1 kB\nHuge: 18446744073709551615 kB\nx\nCut: 1",
-        );
-        let line = |name: &str, value, is_bytes| MemoryLine { name: name.into(), value, is_bytes };
-        assert_eq!(
-            memory,
-            [line("MemTotal", 2048, true), line("Active_anon", 1024, true), line("HugePages_Total", 3, false)]
-        );
-        let disks = parse_diskstats(b" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13\n 8 1 sda1 1 2 3\n\n");
-        assert_eq!(disks.len(), 1);
-        assert_eq!((disks[0].read_bytes(), disks[0].written_bytes()), (1536, 3584));
-        assert_eq!(disks[0].later, [Some(12), Some(13), None, None, None, None]);
-        let disks = parse_diskstats(
-            b" 8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n 8 1 sdb 1 2 3 4 5 6 7 8 9 10 11 12 x 14 15 16 17\n",
-        );
-        assert_eq!(disks[0].later, [Some(12), Some(13), Some(14), Some(15), None, None]);
-        assert_eq!(disks[1].later, [Some(12), None, Some(14), Some(15), Some(16), Some(17)]);
-        let vmstat = parse_vmstat(
-            b"nr_free_pages 1\npgpgin 2\npswpout 3\npgmajfault 4\noom_kill 5\npgscan 6\npgfault x\npgpgout 7",
-        );
-        let vmstat: Vec<_> = vmstat.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-        assert_eq!(vmstat, [("pgpgin", 2), ("pswpout", 3), ("pgmajfault", 4), ("oom_kill", 5)]);
-        assert_eq!(parse_file_nr(b"100\t0\t900\n"), Some((100, 900)));
-        assert_eq!(parse_file_nr(b"100\n"), None);
-    }
-
-    #[test]
-    fn this_node() {
-        let roots = Arc::new(Roots::of_this_machine().unwrap());
-        let reading = NodeFiles::open(roots.clone()).read();
-        assert!(!reading.stat.cpus.is_empty());
-        assert!(reading.memory_total_bytes().unwrap() > 0);
-        assert!(reading.load.is_some());
-        assert!(reading.network.iter().any(|(name, _)| name == "lo"));
-        assert!(
-            reading.transport.protocols.iter().any(|(protocol, name, _)| protocol == "Tcp" && name == "RetransSegs")
-        );
-        assert!(reading.transport.interfaces.iter().any(|interface| interface.name == "lo"));
-        assert!(reading.vmstat.iter().any(|(name, value)| name == "pgfault" && *value > 0));
-        assert!(reading.file_systems.is_empty());
-        // What was asked at one reading is told at a later one.
-        let space = NodeSpace::new(crate::space::SpacePool::default());
-        let deadline = Instant::now() + std::time::Duration::from_secs(20);
-        let told = loop {
-            let mut reading = NodeFiles::open(roots.clone()).read();
-            reading.look_at_space(&roots, &space);
-            if let Some((_, space)) = reading.file_systems.into_iter().find(|(point, _)| point == "/") {
-                break space.file_system;
-            }
-            assert!(Instant::now() < deadline, "the root was never told of");
-            std::thread::yield_now();
-        };
-        let said = rustix::fs::statvfs("/").unwrap();
-        assert_eq!(told.size_bytes, said.f_blocks * said.f_frsize);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@
 
 use crate::cgroup_v1::{self, BlkioUnit};
 use crate::mounts::Controller;
-use crate::reading::Reading;
+use crate::reading::{Reading, Took};
 use crate::{bytes, cgroup_v2, pressure};
 
 /// A file of the plan, by what it tells.
@@ -39,6 +39,44 @@ pub(crate) enum Item {
     CpuPressure,
     MemoryPressure,
     IoPressure,
+}
+
+/// A part of a reading whose time is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Cpu,
+    Memory,
+    Devices,
+    /// Whose time nobody asks for.
+    Other,
+}
+
+impl Part {
+    /// Where its time is kept.
+    pub(crate) fn of(self, took: &mut Took) -> Option<&mut u64> {
+        match self {
+            Self::Cpu => Some(&mut took.cpu_ns),
+            Self::Memory => Some(&mut took.memory_ns),
+            Self::Devices => Some(&mut took.devices_ns),
+            Self::Other => None,
+        }
+    }
+}
+
+impl Item {
+    /// Which part it belongs to.
+    pub(crate) fn part(self) -> Part {
+        match self {
+            Self::CpuacctUsage | Self::CpuacctUser | Self::CpuacctSystem | Self::CpuStatV1 => Part::Cpu,
+            Self::CpuLocal | Self::CpuStatV2 | Self::CpuPressure => Part::Cpu,
+            Self::MemoryUsage | Self::MemoryMaxUsage | Self::MemoryStatV1 | Self::MemoryFailcnt => Part::Memory,
+            Self::MemoryOomControl | Self::MemoryKernel | Self::MemoryStatV2 | Self::MemoryEvents => Part::Memory,
+            Self::MemorySwapV2 | Self::MemorySwapEvents | Self::MemoryPressure => Part::Memory,
+            Self::BlkioBytes | Self::BlkioOperations | Self::IoStat | Self::IoPressure => Part::Devices,
+            Self::PidsCurrent | Self::PidsEvents | Self::PidsPeak => Part::Other,
+            Self::FreezerV1 | Self::CgroupEvents => Part::Other,
+        }
+    }
 }
 
 /// Where a file of the plan is: a v1 controller's directory, or the cgroup2 one.

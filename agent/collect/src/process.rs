@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::bytes;
 use crate::mounts::Controller;
 use crate::starvation;
@@ -77,6 +79,11 @@ pub fn stat(proc: &Path, pid: u32) -> io::Result<Stat> {
     parse_stat(&text[..length]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// Whether an error says that the process is no more, and not that it could not be asked.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
+}
+
 /// A process is live when it is neither a zombie nor just being buried.
 pub fn is_live(state: u8) -> bool {
     !matches!(state, b'Z' | b'X' | b'x')
@@ -123,7 +130,7 @@ pub fn innermost_pid(status: &[u8]) -> Option<u64> {
 
 /// The soft limit of open files, from `/proc/<pid>/limits`; none where it is unlimited.
 pub fn open_files_limit(limits: &[u8]) -> Option<u64> {
-    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files"))?;
+    let line = bytes::lines(limits).find_map(|line| line.strip_prefix(b"Max open files "))?;
     bytes::number(bytes::fields(line).next()?)
 }
 

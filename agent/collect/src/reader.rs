@@ -14,6 +14,7 @@ use rustix::time::ClockId;
 use crate::cgroup_reader::CgroupReader;
 use crate::found::{Found, Kind};
 use crate::group_reader::GroupReader;
+pub use crate::group_reader::HeldTicks;
 use crate::mounts::Roots;
 use crate::reading::{Gone, Reading};
 use crate::source::Buffer;
@@ -68,6 +69,23 @@ impl InstanceReader {
         self
     }
 
+    /// What it holds back of a counter that must not fall; nothing where the kernel itself sees to that.
+    pub fn held(&self) -> Option<HeldTicks> {
+        match &self.source {
+            Source::Cgroup(_) => None,
+            Source::Processes(source) => Some(source.held.clone()),
+        }
+    }
+
+    /// Goes on from what a reader before it held, of the same life of the same instance.
+    #[must_use]
+    pub fn with_held(mut self, held: Option<HeldTicks>) -> Self {
+        if let (Source::Processes(source), Some(held)) = (&mut self.source, held) {
+            source.held = held;
+        }
+        self
+    }
+
     /// Which instance this reads.
     pub fn found(&self) -> &Arc<Found> {
         &self.found
@@ -84,6 +102,9 @@ impl InstanceReader {
             Source::Processes(source) => source.read(&mut reading)?,
         }
         reading.took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Source::Processes(_) = self.source {
+            reading.took.cpu_ns = reading.took_ns;
+        }
         Ok(reading)
     }
 }

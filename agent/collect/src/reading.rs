@@ -14,6 +14,7 @@ pub use memory::{MEMORY_PARTS, Memory, MemoryEvents, memory_part};
 
 use crate::state::ReadProblem;
 use crate::transport::Transport;
+pub use crate::zfs::Objset;
 
 /// The instance is no more: its cgroup was removed, or its process has ended or is another one now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,6 +219,9 @@ pub struct Interface {
     pub transmit_errors: u64,
     /// Dropped on the way out.
     pub transmit_dropped: u64,
+    /// Whether it is up, as far as who set it up is concerned (`IFF_UP`); whether a cable or a peer is at its other end is not said. None
+    /// where the kernel does not tell.
+    pub up: Option<bool>,
 }
 
 /// Whether the instance is frozen.
@@ -240,6 +244,30 @@ pub struct LeaderState {
     pub state: u8,
 }
 
+/// CPU time between an earlier reading and this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuLately {
+    /// Of all CPUs together.
+    pub used_ns: u64,
+    /// How long that was. Not 0.
+    pub over_ns: u64,
+}
+
+/// How long parts of a reading took, in nanoseconds. Of a process group the walk through `/proc`, which is all of it, is `cpu`'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// The files of CPU and pressure.
+    pub cpu_ns: u64,
+    /// Those of memory.
+    pub memory_ns: u64,
+    /// Those of block devices.
+    pub devices_ns: u64,
+    /// The list of interfaces.
+    pub interfaces_ns: u64,
+    /// TCP, UDP and sockets.
+    pub transport_ns: u64,
+}
+
 /// One reading of one instance.
 #[derive(Clone, Debug)]
 pub struct Reading {
@@ -249,6 +277,8 @@ pub struct Reading {
     pub taken_at_unix: SystemTime,
     /// How long it took.
     pub took_ns: u64,
+    /// How long parts of it took.
+    pub took: Took,
     /// CPU time.
     pub cpu: Option<Cpu>,
     /// Throttling.
@@ -273,19 +303,27 @@ pub struct Reading {
     pub huge_pages: Vec<HugePages>,
     /// Network interfaces; none for an instance in the host's network namespace.
     pub network: Option<Vec<Interface>>,
-    /// How many more interfaces it has than `network` takes ([`crate::netdev::INTERFACES_MAX`]); 0 but where somebody makes many.
-    pub interfaces_left_out: u64,
-    /// Packets that the loopback of its own network namespace dropped on the way out: it is down. cAdvisor passes
-    /// loopback over, and so does `network`.
-    pub loopback_transmit_dropped: Option<u64>,
+    /// How many more interfaces it has than `network` takes ([`crate::netdev::INTERFACES_MAX`]); 0 but where somebody makes many, and
+    /// none where these are so many that they were not counted.
+    pub interfaces_left_out: Option<u64>,
+    /// The loopback of its own network namespace. cAdvisor passes loopback over, and so does `network`.
+    pub loopback: Option<Interface>,
     /// TCP, UDP and sockets; none for an instance in the host's network namespace.
     pub transport: Option<Transport>,
+    /// What ZFS counts of the data set that its root is; none where it is none.
+    pub zfs: Option<Objset>,
+    /// CPU time of late, where there was an earlier reading to compare with.
+    pub cpu_lately: Option<CpuLately>,
     /// The file system of its root, as last told: it is asked apart, and may be older than the rest.
     pub space: Option<Space>,
+    /// Of the file systems that it can write to, the one that has the least left, as last told.
+    pub fullest_space: Option<Space>,
     /// Frozen or not; none where that cannot be asked.
     pub freezer: Option<Freezer>,
     /// The leader; none where no process lives.
     pub leader: Option<LeaderState>,
+    /// Whether the process that its runtime started lives; none where no runtime names one.
+    pub main_lives: Option<bool>,
     /// How many processes live: zombies do not.
     pub live_processes: Option<u64>,
     /// When the instance was made, in seconds since 1970.
@@ -301,6 +339,7 @@ impl Reading {
             taken_at: Instant::now(),
             taken_at_unix: SystemTime::now(),
             took_ns: 0,
+            took: Took::default(),
             cpu: None,
             throttling: None,
             held_ns: None,
@@ -313,12 +352,16 @@ impl Reading {
             device_limits: Vec::new(),
             huge_pages: Vec::new(),
             network: None,
-            interfaces_left_out: 0,
-            loopback_transmit_dropped: None,
+            interfaces_left_out: Some(0),
+            loopback: None,
             transport: None,
+            zfs: None,
+            cpu_lately: None,
             space: None,
+            fullest_space: None,
             freezer: None,
             leader: None,
+            main_lives: None,
             live_processes: None,
             started_unix_seconds: None,
             problems: Vec::new(),

@@ -61,22 +61,31 @@ impl Default for Buffer {
 impl Buffer {
     /// All of the file behind `fd`, from its beginning.
     pub fn read(&mut self, fd: &OwnedFd) -> Result<&[u8], Fault> {
+        match self.read_part(fd, BUFFER_MAX_BYTES)? {
+            (text, true) => Ok(text),
+            (_, false) => Err(Fault::Problem(ProblemReason::TooLong)),
+        }
+    }
+
+    /// What the file behind `fd` begins with, at most `most` bytes, and whether that is all of it.
+    pub fn read_part(&mut self, fd: &OwnedFd, most: usize) -> Result<(&[u8], bool), Fault> {
         let mut filled = 0;
         loop {
-            let read = match rustix::io::pread(fd, &mut self.0[filled..], filled as u64) {
+            let room = self.0.len().min(most);
+            let read = match rustix::io::pread(fd, &mut self.0[filled..room], filled as u64) {
                 Ok(read) => read,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
             filled += read;
-            if read == 0 || (read < SHORT_READ_BYTES && filled < self.0.len()) {
-                return Ok(&self.0[..filled]);
+            if read == 0 || (read < SHORT_READ_BYTES && filled < room) {
+                return Ok((&self.0[..filled], true));
             }
-            if filled == self.0.len() {
-                if filled >= BUFFER_MAX_BYTES {
-                    return Err(Fault::Problem(ProblemReason::TooLong));
-                }
-                self.0.resize(self.0.len() * 2, 0);
+            if filled == most {
+                return Ok((&self.0[..filled], false));
+            }
+            if filled == room {
+                self.0.resize((self.0.len() * 2).min(most), 0);
             }
         }
     }
@@ -157,6 +166,14 @@ impl Kept {
         }
     }
 
+    /// What it begins with now, at most `most` bytes, and whether that is all.
+    pub fn read_part<'b>(&self, buffer: &'b mut Buffer, most: usize) -> Result<(&'b [u8], bool), Fault> {
+        match &self.open {
+            Some((fd, _)) => buffer.read_part(fd, most),
+            None => buffer.read_part(&open(&self.path)?, most),
+        }
+    }
+
     /// Whether it is the same file at each reading, whatever takes its path.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
@@ -231,6 +248,21 @@ mod tests {
         file.as_file().write_all_at(&long, 0).unwrap();
         let mut buffer = Buffer::default();
         assert_eq!(buffer.read_path(file.path()).unwrap().len(), long.len());
+        for (most, length, whole) in [
+            (long.len() + 1, long.len(), true),
+            (long.len(), long.len(), false),
+            (BUFFER_BYTES * 2, BUFFER_BYTES * 2, false),
+            (10, 10, false),
+        ] {
+            let mut buffer = Buffer::default();
+            let fd = open(file.path()).unwrap();
+            for _ in 0..2 {
+                let (text, is_whole) = buffer.read_part(&fd, most).unwrap();
+                assert_eq!((text.len(), is_whole), (length, whole), "at most {most}");
+            }
+            // A part needs no more room than it has.
+            assert!(buffer.0.len() <= most.max(BUFFER_BYTES));
+        }
         file.as_file().set_len(BUFFER_MAX_BYTES as u64 + 1).unwrap();
         assert_eq!(buffer.read_path(file.path()), Err(Fault::Problem(ProblemReason::TooLong)));
     }

@@ -11,31 +11,31 @@
 //! Which file system an instance's root is may be of a tenant's making. It is opened as a mere handle (`O_PATH`), its
 //! mount is found by number in the process's own mount table, and only kinds that the kernel serves out of itself
 //! ([`KINDS`]) are asked at all: never FUSE, NFS or another that somebody else answers for. An overlay can still hide
-//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is handed on.
+//! one of these below it, which is what the threads are for. Nothing a tenant wrote (a mount's source) is
+//! handed on; ZFS writes that of its own mounts itself.
+//! Beside its root, an instance's other mounts are asked which of them is fullest ([`fullest`]).
 
-mod mount_table;
+mod file_system;
+mod fullest;
+pub mod mount_table;
+mod of_node;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mount_table::{is_left_out, mount_number, mounts_of};
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+pub use file_system::KINDS;
+use file_system::{device_of, handle_number, said};
+use mount_table::mounts_of;
+pub use of_node::NodeSpace;
+use rustix::fs::{Mode, OFlags};
 
 use crate::leader::{self, Leader};
 use crate::mounts::Roots;
-use crate::node;
 pub use crate::reading::{FileSystem, Space};
 use crate::source::Buffer;
-
-/// File systems that answer out of the kernel itself.
-pub const KINDS: [&str; 14] = [
-    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "overlay", "squashfs", "tmpfs", "vfat",
-    "xfs", "zfs",
-];
 
 /// A file system is asked no oftener than this; space is not lost in less.
 const EVERY: Duration = Duration::from_secs(5);
@@ -56,11 +56,20 @@ struct Slot(Mutex<Answer>);
 
 #[derive(Debug, Default)]
 struct Answer {
-    last: Option<(Instant, FileSystem)>,
+    last: Option<(Instant, Told)>,
     in_flight: bool,
     /// What is in flight is about a root that the instance has no more: its answer is nobody's.
     outdated: bool,
     next: Option<Instant>,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// The file system that was asked for; none where its kind is not asked.
+    file_system: Option<FileSystem>,
+    /// Of those that an instance can write to, the one with the least left.
+    fullest: Option<FileSystem>,
 }
 
 impl Slot {
@@ -68,11 +77,20 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn last(&self, now: Instant) -> Option<Space> {
+    fn last(&self, now: Instant) -> Lately {
         let answer = self.lock();
-        let (at, file_system) = answer.last.as_ref()?;
-        Some(Space { file_system: file_system.clone(), age: now.saturating_duration_since(*at) })
+        let Some((at, told)) = &answer.last else { return Lately::default() };
+        let age = now.saturating_duration_since(*at);
+        let space = |file_system: &FileSystem| Space { file_system: file_system.clone(), age };
+        Lately { space: told.file_system.as_ref().map(space), fullest: told.fullest.as_ref().map(space) }
     }
+}
+
+/// The last answer, at a reading.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lately {
+    pub(crate) space: Option<Space>,
+    pub(crate) fullest: Option<Space>,
 }
 
 /// Whose file system it is.
@@ -237,8 +255,8 @@ fn work(crew: &Crew) {
     }
 }
 
-/// Asks: this may never come back.
-fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
+/// Asks: this may never come back. None where what it is about is not there any more.
+fn answer(question: &Question, buffer: &mut Buffer) -> Option<Told> {
     let (leader, process, path) = match &question.whose {
         Whose::Root { pid, start_ticks } => {
             let leader = leader::open(&question.roots, *pid, Some(*start_ticks), None)?;
@@ -251,36 +269,24 @@ fn answer(question: &Question, buffer: &mut Buffer) -> Option<FileSystem> {
         }
     };
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let fdinfo = question.roots.proc.join("self/fdinfo").join(handle.as_raw_fd().to_string());
-    let number = mount_number(buffer.read_path(&fdinfo).ok()?)?;
+    let number = handle_number(&handle, &question.roots, buffer)?;
     let mounts = buffer.read_path(&process.join("mountinfo")).ok()?;
     let mount = mounts_of(mounts).find(|mount| mount.number == number)?;
+    // Of what somebody else answers for, not even this is asked.
+    let only = (mount.kind.is_some() && fullest::is_the_nodes(&handle, &question.roots)).then_some(number);
+    let writable = if leader.is_some() { fullest::writable(mounts, only) } else { Vec::new() };
     let same = match &question.whose {
         Whose::Root { .. } => leader.as_ref().is_some_and(Leader::is_alive),
         Whose::Mount { number: wanted, .. } => *wanted == number,
     };
-    let kind = mount.kind.filter(|_| same)?;
-    let device = match node::device_name(&question.roots, mount.device) {
-        name if name.starts_with("/dev/") => name,
-        _ => kind.to_owned(),
-    };
-    said(&handle, kind, device)
-}
-
-fn said(handle: &OwnedFd, kind: &'static str, device: String) -> Option<FileSystem> {
-    let said = rustix::fs::fstatvfs(handle.as_fd()).ok()?;
-    let size = |blocks: u64| blocks.checked_mul(said.f_frsize);
-    let counted = said.f_files > 0;
-    Some(FileSystem {
-        kind,
-        device,
-        size_bytes: size(said.f_blocks)?,
-        free_bytes: size(said.f_bfree)?,
-        available_bytes: size(said.f_bavail)?,
-        inodes: counted.then_some(said.f_files),
-        inodes_free: counted.then_some(said.f_ffree),
-        read_only: said.f_flag.contains(StatVfsMountFlags::RDONLY),
-    })
+    if !same {
+        return None;
+    }
+    let dataset = if mount.kind == Some("zfs") { mount.dataset() } else { None };
+    let said = |kind| said(&handle, kind, device_of(&question.roots, mount.device, kind), dataset);
+    let file_system = mount.kind.and_then(said);
+    let fullest = fullest::fullest(&handle, writable, &question.roots, buffer);
+    Some(Told { file_system, fullest })
 }
 
 /// Keeps asking for the root of one instance.
@@ -312,57 +318,8 @@ impl Watch {
     }
 
     /// The last answer.
-    pub(crate) fn last(&self, now: Instant) -> Option<Space> {
+    pub(crate) fn last(&self, now: Instant) -> Lately {
         self.slot.last(now)
-    }
-}
-
-/// File systems of the node that are asked at most.
-const MOUNTS: usize = 256;
-
-/// Keeps asking for the file systems of the node.
-#[derive(Debug)]
-pub struct NodeSpace {
-    pool: SpacePool,
-    mounts: Mutex<Vec<(u64, PathBuf, Arc<Slot>)>>,
-}
-
-impl NodeSpace {
-    /// That asks on `pool`.
-    pub fn new(pool: SpacePool) -> Self {
-        Self { pool, mounts: Mutex::default() }
-    }
-
-    /// Asks for all that are mounted, and gives the last answers: mount points as the first process sees them.
-    pub(crate) fn look(&self, roots: &Arc<Roots>, now: Instant, buffer: &mut Buffer) -> Vec<(String, Space)> {
-        // Of its own the agent may see less, if its unit says so; where it may not look at the first process, it must do.
-        let first = [roots.proc.join("1"), roots.proc.join("self")];
-        let Some(first) = first.into_iter().find(|process| std::fs::read_link(process.join("root")).is_ok()) else {
-            return Vec::new();
-        };
-        let Ok(table) = buffer.read_path(&first.join("mountinfo")) else {
-            return Vec::new();
-        };
-        let mut known = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *known);
-        for mount in mounts_of(table).filter(|mount| mount.kind.is_some()) {
-            let point = crate::mounts::unescaped(mount.point);
-            if known.len() >= MOUNTS || is_left_out(&point) {
-                continue;
-            }
-            let same = |(number, at, _): &&(u64, PathBuf, _)| *number == mount.number && *at == point;
-            let slot = old.iter().find(same).map(|(.., slot)| slot.clone()).unwrap_or_default();
-            known.push((mount.number, point, slot));
-        }
-        let mut all = Vec::new();
-        for (number, point, slot) in known.iter() {
-            let whose = Whose::Mount { first: first.clone(), number: *number, point: point.clone() };
-            self.pool.ask(slot, roots, now, whose);
-            if let (Some(space), Some(point)) = (slot.last(now), point.to_str()) {
-                all.push((point.to_owned(), space));
-            }
-        }
-        all
     }
 }
 

@@ -17,7 +17,7 @@ pub enum InstanceState {
     Saturated,
     /// The freezer holds it.
     Frozen,
-    /// No process of it lives, or its leader is stopped.
+    /// No process of it lives, or the one that its runtime started does not, or its leader is stopped.
     Stopped,
     /// Its cgroup or its process is no more.
     Gone,
@@ -85,6 +85,8 @@ pub enum Reason {
     Traced,
     /// No process of it lives, but its cgroup does.
     Exited,
+    /// The process that its runtime started has ended, and others of it live on.
+    MainExited,
     /// The kernel killed a process of it for want of memory lately; of what has exited, before it did.
     OomKilled,
     /// Throttled in at least a quarter of the CFS periods lately.
@@ -97,10 +99,14 @@ pub enum Reason {
     FdsLimit,
     /// For at least a quarter of the time, lately, every task waited for a device.
     IoPressure,
+    /// A file system that it can write to has no room left, or no inode.
+    DiskFull,
     /// For at least a quarter of the time, lately, every task waited for memory.
     MemoryPressure,
     /// An interface, loopback among them, dropped packets on the way out lately: it is down, or lacks room.
     NetworkDrops,
+    /// An interface that has carried packets, loopback among them, is down.
+    NetworkDown,
     /// The cgroup was removed, or the process of a process group ended.
     Removed,
 }
@@ -113,14 +119,17 @@ impl Reason {
             Self::Sigstop => "sigstop",
             Self::Traced => "traced",
             Self::Exited => "exited",
+            Self::MainExited => "main_exited",
             Self::OomKilled => "oom_killed",
             Self::CpuThrottled => "cpu_throttled",
             Self::MemoryLimit => "memory_limit",
             Self::PidsLimit => "pids_limit",
             Self::FdsLimit => "fds_limit",
             Self::IoPressure => "io_pressure",
+            Self::DiskFull => "disk_full",
             Self::MemoryPressure => "memory_pressure",
             Self::NetworkDrops => "network_drops",
+            Self::NetworkDown => "network_down",
             Self::Removed => "removed",
         }
     }
@@ -148,6 +157,22 @@ pub enum ProblemReason {
     TooLong,
     /// Any other error of the kernel, by its number.
     Errno(i32),
+}
+
+impl ProblemReason {
+    /// All words for it.
+    pub const WORDS: [&str; 5] = ["denied", "descriptors", "malformed", "too_long", "error"];
+
+    /// Which of [`WORDS`](Self::WORDS), by its place there.
+    pub fn word(self) -> usize {
+        match self {
+            Self::Denied => 0,
+            Self::Descriptors => 1,
+            Self::Malformed => 2,
+            Self::TooLong => 3,
+            Self::Errno(_) => 4,
+        }
+    }
 }
 
 /// The verdict.

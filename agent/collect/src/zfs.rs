@@ -33,3 +33,22 @@ pub struct Zfs {
     /// The pools.
     pub pools: Vec<Pool>,
 }
+
+/// What ZFS counts of one data set since it was mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objset {
+    /// Its name.
+    pub dataset: String,
+    /// Reads, out of the cache or not.
+    pub reads: Option<u64>,
+    /// Bytes of these.
+    pub read_bytes: Option<u64>,
+    /// Writes.
+    pub writes: Option<u64>,
+    /// Bytes of these.
+    pub written_bytes: Option<u64>,
+    /// Files whose last name was removed.
+    pub unlinks: Option<u64>,
+    /// Of these, those whose space was given back.
+    pub unlinked: Option<u64>,
+}

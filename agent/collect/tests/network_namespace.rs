@@ -1,8 +1,10 @@
-//! The files of a network namespace over a machine made of files: whole, cut, vanished, and the host's own.
+//! The files of a network namespace over a machine made of files: whole, cut, too long, vanished, and the host's own.
 
 mod tree;
 
 use sonde_collect::reading::Ulimit;
+use sonde_collect::state::{ProblemReason, judge};
+use sonde_collect::{Reading, Reason, Resource};
 use tree::filled::{container, made, reader};
 use tree::{Layout, Tree, V1, file};
 
@@ -63,6 +65,56 @@ fn a_network_namespace_of_its_own() {
     let reading = reader.read().unwrap();
     assert_eq!((&reading.transport, &reading.network), (&None, &None));
     assert!(reading.problems.is_empty() && reading.memory.usage_bytes.is_some());
+}
+
+const UP: &str = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
+    1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+const ETH0_UP: &str = "2\teth0      :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+
+#[test]
+fn an_interface_that_goes_down() {
+    let tree = made(Layout::Hybrid);
+    lead(&tree);
+    let up = |reading: &Reading| reading.network.as_ref().unwrap()[0].up;
+    assert_eq!(up(&reader(&tree, 0).read().unwrap()), None, "this kernel does not tell");
+    for budget in [100, 0] {
+        tree.write("proc/42/net/igmp", &format!("{UP}{ETH0_UP}"));
+        let mut reader = reader(&tree, budget);
+        assert_eq!(up(&reader.read().unwrap()), Some(true));
+        tree.write("proc/42/net/igmp", UP);
+        let reading = reader.read().unwrap();
+        assert_eq!(up(&reading), Some(false));
+        let judgement = judge(None, &reading);
+        // The fixture's cgroup is frozen as well.
+        assert_eq!(
+            (judgement.saturated, judgement.reasons),
+            (vec![Resource::Network], vec![Reason::Freezer, Reason::NetworkDown])
+        );
+        for nonsense in ["", "garbage\n", "\u{0}\n\t\t\n"] {
+            tree.write("proc/42/net/igmp", nonsense);
+            assert_eq!(up(&reader.read().unwrap()), None, "{nonsense:?}");
+        }
+    }
+}
+
+/// Whoever configures his own network makes as many as he likes.
+#[test]
+fn thousands_of_interfaces_are_read_in_part_and_that_is_said() {
+    let tree = made(Layout::Hybrid);
+    lead(&tree);
+    let line = |n: usize| format!("dummy{n}: {n} 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+    let many = |count: usize| format!("a\nb\n{}", (0..count).map(line).collect::<String>());
+    let mut reader = reader(&tree, 100);
+    for (count, left_out, problems) in [(64, Some(0), 0), (300, Some(236), 0), (40_000, None, 1)] {
+        tree.write("proc/42/net/dev", &many(count));
+        let reading = reader.read().unwrap();
+        let network = reading.network.unwrap();
+        assert_eq!(network.len(), 64);
+        assert!(network.iter().enumerate().all(|(n, it)| it.receive_bytes == n as u64), "what was read is exact");
+        assert_eq!((reading.interfaces_left_out, reading.problems.len()), (left_out, problems), "of {count}");
+        assert!(reading.problems.iter().all(|it| (it.file, it.reason) == ("net/dev", ProblemReason::TooLong)));
+        assert!(reading.transport.is_some() && reading.memory.usage_bytes.is_some(), "and it costs nothing else");
+    }
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn a_capped_zone_reads_as_a_container() {
         transmit_packets: 300,
         transmit_errors: 4,
         transmit_dropped: 3,
+        up: None,
     };
     assert_eq!(reading.network, Some(vec![net0]));
     let tcp = reading.transport.unwrap().tcp;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sonde_collect::GroupSource;
 
-use super::{Config, policy, rules, sandbox};
+use super::{Config, policy, report, rules, sandbox};
 
 impl Config {
     /// What is in force, defaults filled in, as the file would say it.
@@ -24,7 +24,12 @@ impl Config {
         if let Some(id) = &self.node_id {
             root.insert("node".into(), table([("id", text(id))]).into());
         }
-        root.insert("reading".into(), table([("floor", milliseconds(self.floor))]).into());
+        let names = self.names.list().into_iter().map(text).collect();
+        let reading = table([("floor", milliseconds(self.floor)), ("names", toml::Value::Array(names))]);
+        root.insert("reading".into(), reading.into());
+        if let Some(report) = &self.report {
+            root.insert("report".into(), report::table_of(report).into());
+        }
         root.insert("sensors_dir".into(), text(self.sensors_dir.display()));
         root.insert("state_dir".into(), text(self.state_dir.display()));
         root.insert("policy".into(), policy::table_of(&self.policy).into());

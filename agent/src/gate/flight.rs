@@ -14,9 +14,11 @@ use crate::floor::{Floor, Scraper};
 use crate::reading_threads::ReadingThreads;
 
 /// Who asks for a reading, and what they are allowed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) scraper: Scraper,
+    /// Whose target it is; none is the operator's, and the node itself.
+    pub(crate) owner: Option<Arc<str>>,
     /// The operator's floor; an overloaded node has a higher one.
     pub(crate) floor: Duration,
     /// Longest wait; never over [`READ_DEADLINE`].
@@ -83,7 +85,7 @@ impl<T: Clone + Send + 'static> Flights<T> {
         threads: &ReadingThreads,
         take: impl FnOnce(Option<T>) -> T + Send + 'static,
     ) -> Option<T> {
-        let floor = threads.floor(ask.floor);
+        let floor = threads.floor(ask.owner.as_ref(), ask.floor);
         let (mut flight, landing) = {
             let mut inner = lock(&self.inner);
             let fresh = inner.floor.admits(ask.scraper, floor, Instant::now());
@@ -99,7 +101,7 @@ impl<T: Clone + Send + 'static> Flights<T> {
         };
         // Not under the lock: a job that finds no place in the queue is dropped, and with it the landing.
         if let Some(landing) = landing {
-            threads.run(Box::new(move || landing.land(take(landing.last()))));
+            threads.run(ask.owner, Box::new(move || landing.land(take(landing.last()))));
         }
         if tokio::time::timeout(ask.wait.min(READ_DEADLINE), flight.changed()).await.is_err() {
             threads.relieve();
@@ -115,7 +117,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn ask(wait: Duration) -> Ask {
-        Ask { scraper: Scraper::Anybody, floor: Duration::ZERO, wait }
+        Ask { scraper: Scraper::Anybody, owner: None, floor: Duration::ZERO, wait }
     }
 
     #[tokio::test]
@@ -163,10 +165,10 @@ mod tests {
             let _ = held.recv();
             5
         };
-        assert_eq!(stuck.read(short, &threads, take).await, None);
+        assert_eq!(stuck.read(short.clone(), &threads, take).await, None);
         for _ in 0..20 {
             let count = begun.clone();
-            assert_eq!(stuck.read(short, &threads, move |_| count.fetch_add(1, Ordering::SeqCst)).await, None);
+            assert_eq!(stuck.read(short.clone(), &threads, move |_| count.fetch_add(1, Ordering::SeqCst)).await, None);
         }
         assert_eq!(well.read(ask(READ_DEADLINE), &threads, |_| 9).await, Some(9));
         assert_eq!(begun.load(Ordering::SeqCst), 1);

@@ -16,15 +16,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sonde_listen::{Connections, is_want_of_descriptors};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
-use super::connections::Connections;
 use super::routes::{Room, expose};
 use super::sandbox;
-use super::spare::is_want_of_descriptors;
 use super::tls::TlsFiles;
 use super::{FIRST_BYTE_DEADLINE, HEAD_BYTES, LONGEST_PAUSE, MOST_HEADERS};
 use crate::about::Now;
@@ -75,7 +74,10 @@ pub(crate) async fn serve(listener: StdListener, desk: Arc<Desk>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let mut place = connections.admit(&desk.room.about);
+                let mut place = connections.admit(None);
+                if place.displaced {
+                    desk.room.about.connections_refused.add(1);
+                }
                 let (desk, connections) = (desk.clone(), connections.clone());
                 tokio::spawn(async move {
                     tokio::select! {
@@ -173,7 +175,7 @@ pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
         gone,
         sensors,
         stuck: room.threads.stuck_ever(),
-        floor: room.threads.floor(room.config.borrow().floor),
+        floor: room.threads.floor(None, room.config.borrow().floor),
         overloaded: room.threads.is_overloaded(),
         certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
         silences: room.pulses.silences().collect(),

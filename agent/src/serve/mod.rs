@@ -6,14 +6,12 @@
 
 pub(crate) mod admin;
 mod answer;
-mod connections;
 mod explain;
 mod exposition;
 mod json;
 mod query;
 mod routes;
 mod sandbox;
-mod spare;
 mod tls;
 
 use std::convert::Infallible;
@@ -30,13 +28,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use connections::Connections;
-use spare::{is_want_of_descriptors, is_want_of_the_node};
+use sonde_listen::{Connections, is_want_of_descriptors, is_want_of_the_node};
 
 use crate::keeper::stopped;
 
+#[cfg(test)]
+pub(crate) use exposition::about_sensors;
 pub use routes::Room;
-pub use spare::Spare;
+#[cfg(test)]
+pub(crate) use sandbox::families as sandbox_families;
+pub(crate) use tls::is_proxy;
 pub use tls::{TlsError, TlsFiles};
 
 /// From the end of a request to the end of the next head: longer than a Prometheus lets a connection idle.
@@ -105,7 +106,10 @@ pub async fn serve(
         pause = SHORTEST_PAUSE;
         room.about.connections.add(1);
         let _ = stream.set_nodelay(true);
-        let mut place = connections.admit(&room.about);
+        let mut place = connections.admit(None);
+        if place.displaced {
+            room.about.connections_refused.add(1);
+        }
         let caller = Caller { id: place.id, connections: connections.clone(), room: room.clone() };
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         tokio::spawn(async move {
@@ -133,8 +137,8 @@ async fn make_room(room: &Room, connections: &Connections, error: &io::Error, pa
             return SHORTEST_PAUSE;
         }
         // A scraper with a connection is worth more than a new one, where its place would be somebody else's at once.
-        if !is_want_of_the_node(error) {
-            connections.put_out_quietest(&room.about);
+        if !is_want_of_the_node(error) && connections.put_out_quietest() {
+            room.about.connections_refused.add(1);
         }
     } else {
         tracing::warn!(%error, "a connection could not be accepted");

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use sonde_collect::{InstanceState, Judgement};
+use sonde_collect::{InstanceState, Judgement, Names};
 use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
+use sonde_listen::Spare;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admin;
 use super::answer::{self, Answer};
-use super::exposition;
+use super::exposition::{self, View};
 use super::json::{InstanceRow, SensorRow};
 use super::query::{Parts, unescape};
 use super::sandbox::UsageRow;
-use super::spare::Spare;
 use super::tls::TlsFiles;
 use crate::about::About;
 use crate::config::Config;
@@ -66,6 +66,14 @@ pub struct Room {
     pub tls: Option<TlsFiles>,
     /// `http://ADDRESS`, for the URLs in answers to those who did not say how they came here.
     pub base_url: String,
+}
+
+impl Room {
+    /// How often is read, and by which names it is told, by the configuration in force.
+    fn of_readings(&self) -> (Duration, Names) {
+        let config = self.config.borrow();
+        (config.floor, config.names)
+    }
 }
 
 /// Answers one request and counts it.
@@ -182,7 +190,7 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
             if let (Scraper::Connection(scraper), true) = (asking.scraper, parts.sensors()) {
                 room.schedule.scraped(instance.target, scraper);
             }
-            live(room, &instance, asking, &parts).await
+            live(room, &instance, asking, &parts, began).await
         }
     };
     room.about.scrapes.add(1);
@@ -190,15 +198,16 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
     answer
 }
 
-async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Parts) -> Answer {
-    let floor = room.config.borrow().floor;
+async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Parts, asked: Instant) -> Answer {
+    let (floor, names) = room.of_readings();
     // Without native series a reading is only to tell whether the instance has stopped, and anybody's of late does for that.
     let (scraper, floor) =
         if parts.native() { (asking.scraper, floor) } else { (Scraper::Anybody, floor.max(STATE_FLOOR)) };
     match instance.gate.read(scraper, floor, asking.wait, &room.threads).await {
         Read::Taken(taken) => {
-            room.about.read_problems.add(taken.reading.problems.len() as u64);
-            if taken.reading.taken_at.elapsed() > room.threads.floor(floor) + READ_DEADLINE {
+            room.about.met(&taken.reading.problems);
+            room.about.scrapes_cached.add(u64::from(taken.reading.taken_at < asked));
+            if taken.reading.taken_at.elapsed() > instance.gate.floor(floor, &room.threads) + READ_DEADLINE {
                 room.about.readings_late.add(1);
             }
             if taken.judgement.state == InstanceState::Stopped {
@@ -207,7 +216,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
                 return with_reason(expose(room, asking.headers, status, write), &taken.judgement);
             }
             expose(room, asking.headers, StatusCode::OK, |writer| {
-                exposition::write_instance(writer, instance, &taken, parts);
+                exposition::write_instance(writer, instance, &taken, &View { names, asked, parts });
             })
         }
         Read::Gone => {
@@ -318,11 +327,15 @@ async fn node(room: &Room, asking: &Asking<'_>) -> Answer {
     if let Err(sentence) = Parts::of(asking.query, std::iter::empty()) {
         return answer::sentence(StatusCode::BAD_REQUEST, &sentence);
     }
-    let floor = room.config.borrow().floor;
+    let (floor, names) = room.of_readings();
     let Some(taken) = room.node.read(asking.scraper, floor, asking.wait, &room.threads).await else {
         return answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "the kernel has not answered in time");
     };
-    let answer = expose(room, asking.headers, StatusCode::OK, |writer| exposition::write_node(writer, &taken));
+    let answer = expose(room, asking.headers, StatusCode::OK, |writer| {
+        let counts = || room.about.counts(room.catalogue.count().0 + 1);
+        exposition::write_node(writer, &taken, (names, began), counts);
+    });
+    room.about.scrapes_cached.add(u64::from(taken.at < began));
     room.about.scrapes.add(1);
     room.about.scrape_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     answer

@@ -3,38 +3,57 @@
 //! By account only in JSON: accounts are many, and their names are not the operator's to keep few.
 
 use serde::Serialize;
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_collect::Names;
+#[cfg(test)]
+use sonde_collect::described::families_of;
+use sonde_collect::described::{Described, Out, Row, counter, gauge};
+use sonde_expo::{Labels, Number, Writer};
 use sonde_host::{Account, Facts, Held, Share};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+static LAYER: Described =
+    gauge("sonde_sandbox_layer", "", "Whether a layer of the runner's jail is in force on this machine.")
+        .by(&["layer"])
+        .of("what a runner reports when it starts")
+        .unless("none has started yet");
+
+static FACTS: &[Row<Facts>] = &[
+    Row {
+        about: gauge("sonde_sandbox_runs_in_flight", "", "Runs of sensors that are under way.").of(SCHEDULE),
+        value: |facts| Some(Number::Unsigned(facts.runs_in_flight.load(Ordering::Relaxed))),
+    },
+    Row {
+        about: counter("sonde_sandbox_runners_started_total", "", "Runners started.").of(SCHEDULE),
+        value: |facts| Some(Number::Unsigned(facts.runners_started.load(Ordering::Relaxed))),
+    },
+    Row {
+        about: counter("sonde_sandbox_runners_ended_total", "", "Runners that died or had to be ended.").of(SCHEDULE),
+        value: |facts| Some(Number::Unsigned(facts.runners_ended.load(Ordering::Relaxed))),
+    },
+];
+
+const SCHEDULE: &str = "the schedule";
+
+static REJECTED: Described =
+    counter("sonde_sandbox_code_rejected_total", "", "Compiled code that was kept and not believed.")
+        .of("the code cache");
+
+/// The sandbox's families, as `docs/series.md` lists them.
+#[cfg(test)]
+pub(crate) fn families() -> impl Iterator<Item = &'static Described> {
+    [&LAYER].into_iter().chain(families_of(FACTS)).chain([&REJECTED])
+}
+
 /// Writes the sandbox's families.
 pub(super) fn write(writer: &mut Writer<'_>, facts: &Facts, rejected_code: u64) {
     let none = Labels::new(&[]);
-    let help = "Whether a layer of the runner's jail is in force on this machine.";
-    let mut layers = writer.family("sonde_sandbox_layer", Kind::Gauge, help, "");
-    for report in facts.layers().unwrap_or_default() {
-        let in_force = Number::Unsigned(u64::from(report.fault.is_none()));
-        layers.sample(&none, &[("layer", report.layer.as_str())], in_force);
-    }
-    let in_flight = facts.runs_in_flight.load(Ordering::Relaxed);
-    writer.family("sonde_sandbox_runs_in_flight", Kind::Gauge, "Runs of sensors that are under way.", "").sample(
-        &none,
-        &[],
-        Number::Unsigned(in_flight),
-    );
-    let counters = [
-        ("sonde_sandbox_runners_started_total", "Runners started.", facts.runners_started.load(Ordering::Relaxed)),
-        (
-            "sonde_sandbox_runners_ended_total",
-            "Runners that died or had to be ended.",
-            facts.runners_ended.load(Ordering::Relaxed),
-        ),
-        ("sonde_sandbox_code_rejected_total", "Compiled code that was kept and not believed.", rejected_code),
-    ];
-    for (name, help, value) in counters {
-        writer.family(name, Kind::Counter, help, "").sample(&none, &[], Number::Unsigned(value));
-    }
+    let out = &mut Out::new(writer, &none, Names::default());
+    let truth = |holds: bool| Some(Number::Unsigned(u64::from(holds)));
+    let layers = facts.layers().unwrap_or_default();
+    out.labelled(&LAYER, layers.iter().map(|report| (report.layer.as_str(), truth(report.fault.is_none()))));
+    out.rows(FACTS, facts);
+    out.one(&REJECTED, Some(Number::Unsigned(rejected_code)));
 }
 
 /// One row of `GET /v1/usage`.

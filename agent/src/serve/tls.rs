@@ -145,7 +145,8 @@ fn configuration(files: &Tls) -> Result<ServerConfig, TlsError> {
     Ok(configuration)
 }
 
-fn is_proxy(certificate: &[u8]) -> bool {
+/// Whether it says that its holder is a proxy.
+pub(crate) fn is_proxy(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
     names.value.general_names.iter().any(|name| matches!(name, GeneralName::URI(uri) if *uri == PROXY_ROLE))

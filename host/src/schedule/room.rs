@@ -150,7 +150,7 @@ impl RunnerRoom {
     pub(super) fn has_place(&self) -> bool {
         let taken = match self.name.sharing {
             Sharing::Solitary => self.in_flight.len(),
-            Sharing::All | Sharing::Account(_) => self.in_flight.len() - self.describing(),
+            Sharing::Light | Sharing::Heavy | Sharing::Account(_) => self.in_flight.len() - self.describing(),
         };
         taken < self.places
     }

@@ -50,7 +50,8 @@ impl Rooms {
     /// A slot's run is due. False where it may not run at all.
     pub(super) fn wait(&mut self, id: u64, slot: Arc<Slot>, now: Instant) -> bool {
         let sharing = match self.shared.settings.runners_for {
-            RunnersFor::All => Sharing::All,
+            RunnersFor::All if slot.is_heavy() => Sharing::Heavy,
+            RunnersFor::All => Sharing::Light,
             RunnersFor::Account => Sharing::Account(slot.account.number),
         };
         let Some(sharing) = self.sharing(&slot.sensor.digest, sharing) else {
@@ -79,7 +80,7 @@ impl Rooms {
 
     /// Something wants to be described.
     pub(super) fn describe(&mut self, describe: Box<Describe>, now: Instant) {
-        let Some(sharing) = self.sharing(&describe.digest, Sharing::All) else {
+        let Some(sharing) = self.sharing(&describe.digest, Sharing::Heavy) else {
             let message = "runners died of it; it is quarantined on this node".into();
             let _ = describe.reply.send(Err(RunFailure::Start { message }));
             return;
@@ -147,7 +148,7 @@ impl Rooms {
 
     /// Starts the runner that most sensors will share.
     pub(super) fn warm(&mut self, now: Instant) {
-        let name = Room { class: Class::Small, sharing: Sharing::All };
+        let name = Room { class: Class::Small, sharing: Sharing::Light };
         self.room(name, now);
         self.start_runner(name);
     }
@@ -180,7 +181,7 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(&name) else { return false };
         let free = match name.sharing {
             Sharing::Solitary => room.in_flight.is_empty(),
-            Sharing::All | Sharing::Account(_) => room.describing() < DESCRIPTIONS.min(room.places),
+            Sharing::Light | Sharing::Heavy | Sharing::Account(_) => room.describing() < DESCRIPTIONS.min(room.places),
         };
         if !free {
             return false;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sonde_host::{Digest, Patience, RunnersFor, Settings, Sharing};
+use sonde_host::wire::Outcome;
+use sonde_host::{Digest, Patience, RunFailure, RunnersFor, Settings, Sharing, Usage};
 
 use super::workers::Start;
 use super::*;
@@ -40,7 +41,7 @@ async fn a_dead_runner_costs_who_was_in_it_one_run_and_others_nothing() {
         runs.filter(|run| run.room.sharing == Sharing::Solitary).map(|run| run.runner).collect::<Vec<_>>()
     };
     until("the innocent to be back", || {
-        node.workers.runs_of(bystander.digest).iter().rev().take(5).all(|run| run.room.sharing == Sharing::All)
+        node.workers.runs_of(bystander.digest).iter().rev().take(5).all(|run| run.room.sharing == Sharing::Light)
     })
     .await;
     assert_eq!((innocent.totals().runs > 5, innocent.is_up(), reason(&innocent)), (true, true, Some("runner")));
@@ -63,6 +64,32 @@ impl Node {
         self.schedule.remove(slot).await;
         assert_eq!(self.workers.held(), 2);
     }
+}
+
+#[tokio::test]
+async fn who_computes_long_or_breaks_a_limit_runs_apart_from_who_does_neither() {
+    let node = Node::new(with_places(4));
+    let account = node.account("a", FREE);
+    let (light, heavy, breaker) =
+        (node.sensor("light").await, node.sensor("heavy").await, node.sensor("breaker").await);
+    let usage = Usage { cpu: Duration::from_millis(5), ..Usage::default() };
+    let (takes_long, overflows) = (Outcome { usage, ..good() }, Outcome { result: Err(RunFailure::Stack), ..good() });
+    node.workers.on(heavy.digest, move |runner, order| runner.done(order.run, Outcome { usage, ..good() }));
+    let overflows = || Outcome { result: Err(RunFailure::Stack), ..good() };
+    node.workers.on(breaker.digest, move |runner, order| runner.done(order.run, overflows()));
+    for (target, sensor) in [(1, &light), (2, &heavy), (3, &breaker)] {
+        node.place(target, sensor, &account, AT_ONCE).await;
+    }
+    let rooms = |digest| node.workers.runs_of(digest).iter().map(|run| run.room.sharing).collect::<Vec<_>>();
+    for digest in [heavy.digest, breaker.digest] {
+        until("three runs", || rooms(digest).len() >= 3).await;
+        let (first, then) = (rooms(digest)[0], rooms(digest)[1..].to_vec());
+        assert_eq!(first, Sharing::Light, "nothing was known of it");
+        assert!(then.iter().all(|sharing| *sharing == Sharing::Heavy), "{then:?}");
+    }
+    node.workers.on(heavy.digest, |runner, order| runner.done(order.run, good()));
+    until("its way back", || rooms(heavy.digest).last() == Some(&Sharing::Light)).await;
+    assert!(rooms(light.digest).iter().all(|sharing| *sharing == Sharing::Light));
 }
 
 #[tokio::test]

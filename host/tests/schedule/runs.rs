@@ -23,7 +23,7 @@ async fn the_first_run_is_at_once_and_what_it_brought_is_kept() {
     assert_eq!(slot.changed_state().as_deref(), Some(b"before+".as_slice()));
     assert_eq!(slot.changed_state(), None);
     let run = node.workers.runs()[0];
-    assert_eq!((run.room.class, run.room.sharing), (sensor.manifest.class, Sharing::All));
+    assert_eq!((run.room.class, run.room.sharing), (sensor.manifest.class, Sharing::Light));
     assert_eq!(node.schedule.facts().layers().map(|layers| layers.len()), Some(0));
 }
 

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use sonde_tests::{Container, Exposition, Process, Sonde, eventually, unique_name};
+use sonde_tests::{Container, Exposition, OwnCgroup, Process, Sonde, eventually, unique_name};
 use tempfile::TempDir;
-
-use super::process_groups::OwnCgroup;
 
 const SOON: Duration = Duration::from_secs(20);
 

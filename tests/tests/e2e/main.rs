@@ -9,6 +9,7 @@ mod expositions;
 mod harness;
 mod hostile;
 mod kinds;
+mod names;
 mod process_groups;
 mod rainy;
 mod redis_path;

@@ -2,11 +2,10 @@
 //! a configuration that may be edited while Sonde runs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sonde_tests::{Container, Process, Server, Sonde, eventually, unique_name};
+use sonde_tests::{Container, OwnCgroup, Process, Server, Sonde, eventually, unique_name};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -44,45 +43,6 @@ fn by_pid_file_until_it_ends() {
         let response = sonde.get(&format!("/v1/{name}/metrics"));
         if response.status == 503 { Ok(()) } else { Err(response.status) }
     });
-}
-
-/// A cgroup of the test's own in every hierarchy that accounts something; removed when dropped, which
-/// must be after its processes have ended.
-pub(super) struct OwnCgroup {
-    folders: Vec<PathBuf>,
-}
-
-impl OwnCgroup {
-    /// Makes `/name` in v1's hierarchies, and in v2's tree wherever it is mounted.
-    pub(super) fn make(name: &str) -> Self {
-        let roots = ["cpuacct", "cpu", "memory", "pids", "freezer", "blkio", "unified", "."];
-        let roots = roots.map(|root| Path::new("/sys/fs/cgroup").join(root));
-        // `cgroup.procs` is in every root of a hierarchy and in no plain folder.
-        let folders: Vec<_> =
-            roots.iter().filter(|r| r.join("cgroup.procs").exists()).map(|root| root.join(name)).collect();
-        for folder in &folders {
-            fs::create_dir(folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
-        }
-        assert!(!folders.is_empty(), "no cgroup hierarchy is mounted");
-        Self { folders }
-    }
-
-    pub(super) fn take(&self, pid: u32) {
-        for folder in &self.folders {
-            fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("root may move processes");
-        }
-    }
-}
-
-impl Drop for OwnCgroup {
-    fn drop(&mut self) {
-        for folder in &self.folders {
-            let removed = fs::remove_dir(folder);
-            if let Err(error) = removed {
-                eprintln!("cannot remove {}: {error}", folder.display());
-            }
-        }
-    }
 }
 
 #[test]

@@ -7,6 +7,8 @@
 pub enum Service {
     /// nginx, one process, as the first one: it answers from memory.
     Nginx,
+    /// The same, with another process beside it that outlives it, and the host's pids.
+    NginxAndHelper,
     /// busybox httpd, as the first one: it forks for each request, and the request writes to a disk.
     Httpd,
 }
@@ -22,14 +24,18 @@ pub enum Weather {
     Script(&'static str),
     /// The script runs, and the CPU limit is set to 1 %.
     Throttled(&'static str),
-    /// Every interface goes down.
+    /// Every interface goes down: `eth0` and loopback.
     NetworkDown,
+    /// `eth0` alone goes down.
+    InterfaceDown,
     /// The freezer.
     Frozen,
     /// SIGSTOP to the first process.
     Stopped,
     /// SIGKILL to the first process, and with it to all others; the container is not deleted.
     Killed,
+    /// SIGKILL to the first process alone.
+    MainKilled,
     /// The script has it killed for want of memory; the container is not deleted.
     OomKilled(&'static str),
     /// Killed and deleted, as `docker rm -f` does.
@@ -79,6 +85,7 @@ const THROTTLED: (&str, &str) = ("cpu_throttled", "cpu");
 const MEMORY_LIMIT: (&str, &str) = ("memory_limit", "memory");
 const MEMORY_PRESSURE: (&str, &str) = ("memory_pressure", "memory");
 const OOM_KILLED: (&str, &str) = ("oom_killed", "memory");
+const NETWORK_DOWN: (&str, &str) = ("network_down", "network");
 const IO_PRESSURE: (&str, &str) = ("io_pressure", "disk");
 
 /// Memory that cannot be given back, and beside it a file that does not fit, read again and again.
@@ -167,9 +174,9 @@ pub const DAYS: &[Day] = &[
         service: Service::Httpd,
         weather: Weather::Script(FILL),
         status: 200,
-        state: "running",
-        reasons: &[],
-        besides: &[],
+        state: "saturated",
+        reasons: &[("disk_full", "disk")],
+        besides: &[THROTTLED],
         sensor: Sensor::Status(507.0),
     },
     Day {
@@ -179,9 +186,20 @@ pub const DAYS: &[Day] = &[
         weather: Weather::NetworkDown,
         status: 200,
         state: "saturated",
-        reasons: &[("network_drops", "network")],
-        besides: &[THROTTLED],
+        reasons: &[NETWORK_DOWN],
+        besides: &[("network_drops", "network"), THROTTLED],
         sensor: Sensor::Says("no whole response within the time given"),
+    },
+    Day {
+        name: "interface-down",
+        cause: "the one interface that others reach it by is down",
+        service: Service::Nginx,
+        weather: Weather::InterfaceDown,
+        status: 200,
+        state: "saturated",
+        reasons: &[NETWORK_DOWN],
+        besides: &[],
+        sensor: Sensor::Answered,
     },
     Day {
         name: "frozen",
@@ -213,6 +231,17 @@ pub const DAYS: &[Day] = &[
         status: 503,
         state: "stopped",
         reasons: &[("exited", NONE)],
+        besides: &[],
+        sensor: Sensor::Logs("nobody listens there"),
+    },
+    Day {
+        name: "main-dead",
+        cause: "its first process was killed, and another lives on",
+        service: Service::NginxAndHelper,
+        weather: Weather::MainKilled,
+        status: 503,
+        state: "stopped",
+        reasons: &[("main_exited", NONE)],
         besides: &[],
         sensor: Sensor::Logs("nobody listens there"),
     },

@@ -30,6 +30,10 @@ events { worker_connections 64; }
 http { access_log off; client_header_timeout 1h; server { listen 80; return 200 here; } }
 E
 exec nginx -c /tmp/nginx.conf -e /tmp/error.log";
+/// An interface that others would reach it by, its other end in the same namespace; what is sent to the neighbour that is not there shows
+/// that it carries packets.
+const ETH0: &str = "ip link add eth0 type veth peer name peer0 && ip link set peer0 up && ip link set eth0 up && \
+                    ip addr add 192.0.2.1/24 dev eth0 && echo anybody >/dev/udp/192.0.2.2/9";
 const HTTPD: &str = r#"mkdir -p /tmp/www/cgi-bin; cat >/tmp/www/cgi-bin/write <<'E'
 #!/bin/sh
 if echo data >/data/$$; then status='200 OK'; else status='507 Insufficient Storage'; fi; rm -f /data/$$
@@ -55,7 +59,7 @@ impl Service {
     /// What the sensor asks for.
     pub fn url(self) -> &'static str {
         match self {
-            Self::Nginx => "http://localhost/",
+            Self::Nginx | Self::NginxAndHelper => "http://localhost/",
             Self::Httpd => "http://localhost/cgi-bin/write",
         }
     }
@@ -64,15 +68,25 @@ impl Service {
 impl Day {
     /// The container, well.
     pub fn start(&self, ground: &Ground) -> Container {
-        self.describe(ground).run()
+        let container = self.describe(ground).run();
+        if matches!(self.weather, Weather::NetworkDown | Weather::InterfaceDown) {
+            run_to_end(container.in_network("bash").args(["-c", ETH0]));
+        }
+        container
     }
 
     pub fn describe(&self, ground: &Ground) -> ContainerBuilder {
         let (script, disk_bytes) = match self.service {
-            Service::Nginx => (NGINX, BALLAST_BYTES),
-            Service::Httpd => (HTTPD, DISK_BYTES),
+            Service::Nginx => (NGINX.to_owned(), BALLAST_BYTES),
+            Service::NginxAndHelper => (format!("sleep 100000 &\n{NGINX}"), BALLAST_BYTES),
+            Service::Httpd => (HTTPD.to_owned(), DISK_BYTES),
         };
-        Container::named(self.name)
+        let container = Container::named(self.name);
+        let container = match self.service {
+            Service::NginxAndHelper => container.with_the_hosts_pids(),
+            Service::Nginx | Service::Httpd => container,
+        };
+        container
             .rootfs(&ground.rootfs)
             .memory_limit_bytes(MEMORY_BYTES)
             .pids_limit(TASKS)
@@ -80,7 +94,7 @@ impl Day {
             .open_files_limit(DESCRIPTORS)
             .tmpfs("/data", disk_bytes)
             .folder(ground.disk.path(), "/disk")
-            .script(script)
+            .script(&script)
     }
 }
 
@@ -104,14 +118,18 @@ impl Weather {
                 container.limit_cpu(THROTTLED_QUOTA_US, THROTTLED_PERIOD_US);
             }
             Self::NetworkDown => {
-                run_to_end(container.in_network("ip").args(["link", "set", "lo", "down"]));
+                for interface in ["eth0", "lo"] {
+                    set_down(&container, interface);
+                }
             }
+            Self::InterfaceDown => set_down(&container, "eth0"),
             Self::Frozen => container.freeze(true),
             Self::Stopped => {
                 let pid = Pid::from_raw(i32::try_from(container.pid()).expect("pids fit i32")).expect("it is not 0");
                 kill_process(pid, Signal::STOP).expect("root may stop it");
             }
             Self::Killed => container.kill_first_process(),
+            Self::MainKilled => container.kill_first_process_alone(),
             Self::Deleted => {
                 container.delete();
                 return (None, falling);
@@ -119,6 +137,10 @@ impl Weather {
         }
         (Some(container), falling)
     }
+}
+
+fn set_down(container: &Container, interface: &str) {
+    run_to_end(container.in_network("ip").args(["link", "set", interface, "down"]));
 }
 
 /// A shell of this machine's that connects as often as the server has descriptors, and waits.

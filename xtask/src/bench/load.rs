@@ -14,8 +14,8 @@ use crate::workspace::{Workspace, run, say, shown};
 
 /// Issue 3: the honest sensors' 99th percentile with 100 hostile ones beside them, against without.
 const MOST_TIMES_ALONE: f64 = 1.1;
-/// Below this a lateness is the machine's own unrest, and a ratio of two of them says nothing.
-const UNREST_MS: f64 = 5.0;
+/// Odd, so that there is a median.
+const ISOLATION_ROUNDS: usize = 5;
 /// Issue 3: 10,000 sensors at 15 s, of one core: those that compute, those that ask.
 const COMPUTING_CORE: f64 = 0.05;
 const ASKING_CORE: f64 = 0.15;
@@ -112,30 +112,57 @@ pub(super) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
     if missed.is_empty() { Ok(()) } else { Err(Error::Bound(missed.join("; "))) }
 }
 
+/// In turn alone, beside hostile sensors, and beside such that nothing is ever held against. One round tells little on a machine that does anything
+/// else: what counts is the median of the rounds' ratios, each of figures that were taken within two minutes.
 fn isolation(bench: &Bench, missed: &mut Vec<String>) -> Result<(), Error> {
     let load = ["--computing", "500", "--asking", "500", "--interval", "2", "--accounts", "100", "--digests", "20"];
     let with = |hostile: &str, more: &[&str]| {
-        let hostile = ["--hostile", hostile, "--seconds", "60"];
+        let hostile = ["--hostile", hostile, "--seconds", "30"];
         bench.figures("load", &[&load[..], &hostile, more].concat())
     };
-    let alone = with("0", &[])?;
-    let beside = with("100", &[])?;
-    let unforgetting = with("100", &["--unforgetting"])?;
+    let (mut beside, mut unforgetting) = (Rounds::new("beside 100 hostile"), Rounds::new("and none ever held back"));
     heading("isolation: 1,000 honest sensors at 2 s");
-    row("alone", &alone);
-    row("beside 100 hostile", &beside);
-    row("and nothing held against them", &unforgetting);
-    for (what, figures) in [("beside 100 hostile", &beside), ("beside 100 hostile never held back", &unforgetting)] {
-        for measured in ["lateness", "duration"] {
-            let p99 = |figures| number(figures, &format!("/{measured}/p99_ms")).max(UNREST_MS);
-            let times = p99(figures) / p99(&alone);
-            println!("{what}: {measured} p99 {times:.2} times");
-            if times > MOST_TIMES_ALONE {
-                missed.push(format!("{what}, {measured} p99 is {times:.2} times, over {MOST_TIMES_ALONE}"));
+    for _ in 0..ISOLATION_ROUNDS {
+        let alone = with("0", &[])?;
+        row("alone", &alone);
+        beside.take(&alone, &with("100", &[])?);
+        unforgetting.take(&alone, &with("100", &["--unforgetting"])?);
+    }
+    beside.judge(missed);
+    // Told, not bounded: on a node what fails is held back.
+    unforgetting.judge(&mut Vec::new());
+    Ok(())
+}
+
+/// The honest sensors' 99th percentiles beside others, against alone, round by round.
+struct Rounds {
+    name: &'static str,
+    lateness: Vec<f64>,
+    duration: Vec<f64>,
+}
+
+impl Rounds {
+    fn new(name: &'static str) -> Self {
+        Self { name, lateness: Vec::new(), duration: Vec::new() }
+    }
+
+    fn take(&mut self, alone: &Value, beside: &Value) {
+        row(self.name, beside);
+        let times = |path: &str| number(beside, path) / number(alone, path);
+        self.lateness.push(times("/lateness/p99_ms"));
+        self.duration.push(times("/duration/p99_ms"));
+    }
+
+    fn judge(self, missed: &mut Vec<String>) {
+        for (what, mut times) in [("lateness", self.lateness), ("duration", self.duration)] {
+            times.sort_by(f64::total_cmp);
+            let median = times[times.len() / 2];
+            println!("{}: {what} p99 {median:.2} times (rounds {times:.2?})", self.name);
+            if median > MOST_TIMES_ALONE {
+                missed.push(format!("{}, {what} p99 is {median:.2} times, over {MOST_TIMES_ALONE}", self.name));
             }
         }
     }
-    Ok(())
 }
 
 fn fairness(bench: &Bench, missed: &mut Vec<String>) -> Result<(), Error> {

@@ -13,8 +13,8 @@ use crate::source::Buffer;
 pub use crate::zfs::{Pool, Rows, Value, Zfs};
 
 /// Pools and data sets that are read at most; a node of more is told in part.
-const POOLS: usize = 64;
-const DATASETS: usize = 4096;
+pub(crate) const POOLS: usize = 64;
+pub(crate) const DATASETS: usize = 4096;
 
 /// Types of a named kstat's data (`sys/kstat.h`).
 const STRING: &[u8] = b"7";

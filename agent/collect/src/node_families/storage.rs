@@ -1,36 +1,46 @@
 //! node_exporter's names for file systems and ZFS.
 
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_expo::{Kind, Number};
 
-use super::GAUGE;
+use crate::described::{Described, Out, Row, described, gauge};
+use crate::families::amounts::int;
 use crate::node::zfs::{Pool, Rows, Value, Zfs};
 use crate::reading::{FileSystem, Space};
 
-/// Name, unit, help, value.
-type FileSystemRow = (&'static str, &'static str, &'static str, fn(&FileSystem) -> Option<u64>);
-const FILE_SYSTEMS: [FileSystemRow; 6] = [
-    ("node_filesystem_size_bytes", "bytes", "Size of the file system.", |f| Some(f.size_bytes)),
-    ("node_filesystem_free_bytes", "bytes", "What is not in use of it.", |f| Some(f.free_bytes)),
-    ("node_filesystem_avail_bytes", "bytes", "Of that, what is not kept for root.", |f| Some(f.available_bytes)),
-    ("node_filesystem_files", "", "Inodes that it can have.", |f| f.inodes),
-    ("node_filesystem_files_free", "", "Inodes that are not in use.", |f| f.inodes_free),
-    ("node_filesystem_readonly", "", "Whether nothing can be written to it.", |f| Some(u64::from(f.read_only))),
+/// A mount point and what its file system said.
+type Mounted = (String, Space);
+
+macro_rules! file_system {
+    ($name:literal, $unit:literal, $help:literal, $unless:literal, $value:expr) => {
+        Row {
+            about: gauge($name, $unit, $help)
+                .by(&["device", "fstype", "mountpoint"])
+                .of("`statfs` of each that the first process has mounted")
+                .unless($unless),
+            value: |(_, space): &Mounted| {
+                let value: fn(&FileSystem) -> Option<u64> = $value;
+                int(value(&space.file_system))
+            },
+        }
+    };
+}
+
+pub(super) static FILE_SYSTEMS: &[Row<Mounted>] = &[
+    file_system!("node_filesystem_size_bytes", "bytes", "Size of the file system.", "", |f| Some(f.size_bytes)),
+    file_system!("node_filesystem_free_bytes", "bytes", "What is not in use of it.", "", |f| Some(f.free_bytes)),
+    file_system!("node_filesystem_avail_bytes", "bytes", "Of that, what is not kept for root.", "", |f| {
+        Some(f.available_bytes)
+    }),
+    file_system!("node_filesystem_files", "", "Inodes that it can have.", "it makes them as it goes", |f| f.inodes),
+    file_system!("node_filesystem_files_free", "", "Inodes that are not in use.", "it makes them as it goes", |f| f
+        .inodes_free),
+    file_system!("node_filesystem_readonly", "", "Whether nothing can be written to it.", "", |f| {
+        Some(u64::from(f.read_only))
+    }),
 ];
 
-pub(super) fn write_file_systems(writer: &mut Writer<'_>, base: &Labels, all: &[(String, Space)]) {
-    for (name, unit, help, value) in FILE_SYSTEMS {
-        if all.iter().all(|(_, space)| value(&space.file_system).is_none()) {
-            continue;
-        }
-        let mut family = writer.family(name, GAUGE, help, unit);
-        for (point, space) in all {
-            let it = &space.file_system;
-            if let Some(value) = value(it) {
-                let extra = [("device", it.device.as_str()), ("fstype", it.kind), ("mountpoint", point.as_str())];
-                family.sample(base, &extra, Number::Unsigned(value));
-            }
-        }
-    }
+pub(super) fn write_file_systems(out: &mut Out<'_, '_>, all: &[Mounted]) {
+    out.each(FILE_SYSTEMS, all, |(point, space)| [&*space.file_system.device, space.file_system.kind, point]);
 }
 
 /// Files of `/proc/spl/kstat/zfs` and what node_exporter calls them. Of another file nothing is written.
@@ -51,22 +61,40 @@ const MODULES: [(&str, &str); 11] = [
 /// The states of a pool, as node_exporter has them.
 const STATES: [&str; 7] = ["online", "degraded", "faulted", "offline", "removed", "unavail", "suspended"];
 
-pub(super) fn write_zfs(writer: &mut Writer<'_>, base: &Labels, zfs: &Zfs) {
+const NO_ZFS: &str = "there is no ZFS";
+
+static STATISTICS: Described = described(Kind::Unknown, "node_zfs_NAME", "", "NAME of /proc/spl/kstat/zfs.")
+    .of("`/proc/spl/kstat/zfs/*`: `abd`, `arc`, `dbuf`, `dmu_tx`, `dnode`, `fm`, `vdev_cache`, `vdev_mirror`, `xuio`, `zfetch`, `zil` and each row of theirs")
+    .unless(NO_ZFS);
+static POOL_STATE: Described = gauge("node_zfs_zpool_state", "", "Whether the pool is in this state.")
+    .by(&["zpool", "state"])
+    .of("`/proc/spl/kstat/zfs/POOL/state`")
+    .unless("there is no ZFS, or one before 0.8");
+static POOL: Described = described(Kind::Unknown, "node_zfs_zpool_NAME", "", "NAME of the kstat.")
+    .by(&["zpool"])
+    .of("`/proc/spl/kstat/zfs/POOL/io`")
+    .unless("there is no ZFS, or one from 2.1 on");
+static DATASET: Described = described(Kind::Unknown, "node_zfs_zpool_dataset_NAME", "", "NAME of the kstat.")
+    .by(&["zpool", "dataset"])
+    .of("`/proc/spl/kstat/zfs/POOL/objset-*`")
+    .unless("there is no ZFS, or one before 0.8");
+
+pub(super) static ZFS: [&Described; 4] = [&STATISTICS, &POOL_STATE, &POOL, &DATASET];
+
+pub(super) fn write_zfs(out: &mut Out<'_, '_>, zfs: &Zfs) {
     for (file, rows) in &zfs.modules {
         let Some((_, module)) = MODULES.into_iter().find(|(known, _)| known == file) else { continue };
         for (row, value) in rows {
             let Some(row_name) = name_of(row) else { continue };
-            let help = format!("{row} of /proc/spl/kstat/zfs/{file}.");
-            let family = format!("node_zfs_{module}_{row_name}");
-            let mut family = writer.family(&family, Kind::Unknown, &help, "");
-            family.sample(base, &[], number(*value));
+            let word = format!("{module}_{row_name}");
+            out.named(&STATISTICS, &word, |family, base| family.sample(base, &[], value.into_number()));
         }
     }
-    write_states(writer, base, &zfs.pools);
+    write_states(out, &zfs.pools);
     let pools: Vec<_> = zfs.pools.iter().map(|pool| (vec![("zpool", pool.name.as_str())], &pool.io)).collect();
-    write_columns(writer, base, "node_zfs_zpool", &pools);
+    write_columns(out, &POOL, &pools);
     let datasets: Vec<_> = zfs.pools.iter().flat_map(datasets_of).collect();
-    write_columns(writer, base, "node_zfs_zpool_dataset", &datasets);
+    write_columns(out, &DATASET, &datasets);
 }
 
 /// Labels and rows.
@@ -76,11 +104,8 @@ fn datasets_of(pool: &Pool) -> impl Iterator<Item = Labelled<'_>> {
     pool.datasets.iter().map(|(name, rows)| (vec![("zpool", pool.name.as_str()), ("dataset", name.as_str())], rows))
 }
 
-fn write_states(writer: &mut Writer<'_>, base: &Labels, pools: &[Pool]) {
-    if pools.iter().all(|pool| pool.state.is_none()) {
-        return;
-    }
-    let mut family = writer.family("node_zfs_zpool_state", GAUGE, "Whether the pool is in this state.", "");
+fn write_states(out: &mut Out<'_, '_>, pools: &[Pool]) {
+    let Some((mut family, base)) = out.family(&POOL_STATE) else { return };
     for pool in pools {
         let Some(now) = &pool.state else { continue };
         for state in STATES {
@@ -91,20 +116,19 @@ fn write_states(writer: &mut Writer<'_>, base: &Labels, pools: &[Pool]) {
 }
 
 /// One family a column, with a sample of each that has it.
-fn write_columns(writer: &mut Writer<'_>, base: &Labels, prefix: &str, all: &[Labelled<'_>]) {
+fn write_columns(out: &mut Out<'_, '_>, about: &'static Described, all: &[Labelled<'_>]) {
     let mut columns: Vec<&str> = all.iter().flat_map(|(_, rows)| rows.iter().map(|(name, _)| name.as_str())).collect();
     columns.sort_unstable();
     columns.dedup();
     for column in columns {
         let Some(name) = name_of(column) else { continue };
-        let help = format!("{column} of the kstat.");
-        let family = format!("{prefix}_{name}");
-        let mut family = writer.family(&family, Kind::Unknown, &help, "");
-        for (labels, rows) in all {
-            if let Some((_, value)) = rows.iter().find(|(name, _)| name == column) {
-                family.sample(base, labels, number(*value));
+        out.named(about, &name, |family, base| {
+            for (labels, rows) in all {
+                if let Some((_, value)) = rows.iter().find(|(name, _)| name == column) {
+                    family.sample(base, labels, value.into_number());
+                }
             }
-        }
+        });
     }
 }
 
@@ -114,9 +138,12 @@ fn name_of(row: &str) -> Option<String> {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(name)
 }
 
-fn number(value: Value) -> Number {
-    match value {
-        Value::Unsigned(value) => Number::Unsigned(value),
-        Value::Signed(value) => Number::Signed(value),
+impl Value {
+    /// As a sample has it.
+    pub(crate) fn into_number(self) -> Number {
+        match self {
+            Self::Unsigned(value) => Number::Unsigned(value),
+            Self::Signed(value) => Number::Signed(value),
+        }
     }
 }

@@ -9,11 +9,14 @@
 use std::time::{Duration, Instant};
 
 use super::{InstanceState, Judgement, Reason, Resource};
-use crate::reading::{Freezer, Reading, Stall, Throttling};
+use crate::reading::{CpuLately, Freezer, Interface, Reading, Stall, Throttling};
 
 /// How far back the reading lies that others are compared with, where they come that fast: more than a few of the
 /// kernel's CFS periods, less than scrapers commonly wait, so that of one scraper alone each reading is compared with the one before.
 pub const WINDOW: Duration = Duration::from_secs(5);
+
+/// What a file system said longer ago than this is no news: it does not answer any more, or takes seconds each time.
+const SPACE_HOLDS: Duration = Duration::from_secs(120);
 
 /// A share, as a fraction without floats.
 struct Share(u64, u64);
@@ -32,6 +35,7 @@ impl Share {
 #[derive(Clone, Debug)]
 struct Before {
     taken_at: Instant,
+    cpu_ns: Option<u64>,
     throttling: Option<Throttling>,
     oom_kills: Option<u64>,
     memory_limit_hits: Option<u64>,
@@ -48,13 +52,14 @@ impl Before {
         let interfaces = reading.network.iter().flatten();
         Self {
             taken_at: reading.taken_at,
+            cpu_ns: reading.cpu.map(|cpu| cpu.usage_ns),
             throttling: reading.throttling,
             oom_kills: reading.memory.oom_kills,
             memory_limit_hits: reading.memory.limit_hits,
             forks_refused: reading.pids.limit_hits,
             memory: reading.pressure.memory,
             io: reading.pressure.io,
-            loopback_dropped: reading.loopback_transmit_dropped,
+            loopback_dropped: reading.loopback.as_ref().map(|loopback| loopback.transmit_dropped),
             transmit_dropped: interfaces.map(|one| (one.name.clone(), one.transmit_dropped)).collect(),
         }
     }
@@ -86,6 +91,14 @@ impl Judge {
         }
         judgement
     }
+
+    /// CPU time since the reading that `current`, just judged, was compared with.
+    pub fn cpu_lately(&self, current: &Reading) -> Option<CpuLately> {
+        let before = self.reference.as_ref().or(self.next.as_ref())?;
+        let over = current.taken_at.saturating_duration_since(before.taken_at);
+        let over_ns = u64::try_from(over.as_nanos()).ok().filter(|ns| *ns > 0)?;
+        Some(CpuLately { used_ns: current.cpu?.usage_ns.checked_sub(before.cpu_ns?)?, over_ns })
+    }
 }
 
 /// Judges a reading in the light of an earlier one.
@@ -107,6 +120,9 @@ fn judge_against(previous: Option<&Before>, current: &Reading) -> Judgement {
             judgement.reasons.retain(|reason| *reason == Reason::OomKilled);
         }
         judgement.reasons.insert(0, reason);
+        if reason == Reason::MainExited && is_frozen(current) {
+            judgement.reasons.push(Reason::Freezer);
+        }
     }
     judgement.state = match halted {
         Some((state, _)) => state,
@@ -122,7 +138,11 @@ fn halted(current: &Reading) -> Option<(InstanceState, Reason)> {
     if current.live_processes == Some(0) {
         return Some((InstanceState::Stopped, Reason::Exited));
     }
-    if current.freezer == Some(Freezer::Frozen) {
+    // What is left is not the service, and does not go on as it when it is let.
+    if current.main_lives == Some(false) && current.live_processes.is_some() {
+        return Some((InstanceState::Stopped, Reason::MainExited));
+    }
+    if is_frozen(current) {
         return Some((InstanceState::Frozen, Reason::Freezer));
     }
     match current.leader?.state {
@@ -130,6 +150,15 @@ fn halted(current: &Reading) -> Option<(InstanceState, Reason)> {
         b't' => Some((InstanceState::Stopped, Reason::Traced)),
         _ => None,
     }
+}
+
+fn is_frozen(current: &Reading) -> bool {
+    current.freezer == Some(Freezer::Frozen)
+}
+
+/// Whether it is down and was not always: tunnels that the kernel makes in each network namespace are, and nobody misses them.
+fn went_down(interface: &Interface) -> bool {
+    interface.up == Some(false) && (interface.receive_packets > 0 || interface.transmit_packets > 0)
 }
 
 /// What one reading shows by itself.
@@ -149,6 +178,15 @@ fn judge_levels(current: &Reading, judgement: &mut Judgement) {
         && FULL.reached(open, limit)
     {
         judgement.lacks(Resource::Fds, Reason::FdsLimit);
+    }
+    if let Some(space) = &current.fullest_space
+        && space.age <= SPACE_HOLDS
+        && space.file_system.is_full()
+    {
+        judgement.lacks(Resource::Disk, Reason::DiskFull);
+    }
+    if current.network.iter().flatten().chain(&current.loopback).any(went_down) {
+        judgement.lacks(Resource::Network, Reason::NetworkDown);
     }
 }
 
@@ -207,5 +245,6 @@ fn transmit_drops_rose(previous: &Before, current: &Reading) -> bool {
     let on_an_interface = current.network.iter().flatten().any(|interface| {
         of_interface(&interface.name).is_some_and(|(_, dropped)| interface.transmit_dropped > *dropped)
     });
-    on_an_interface || rose(previous.loopback_dropped, current.loopback_transmit_dropped)
+    let of_loopback = current.loopback.as_ref().map(|loopback| loopback.transmit_dropped);
+    on_an_interface || rose(previous.loopback_dropped, of_loopback)
 }

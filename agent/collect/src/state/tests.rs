@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::reading::{Descriptors, Freezer, Interface, LeaderState, Reading, Stall, Throttling};
+use crate::reading::{
+    Cpu, CpuLately, Descriptors, FileSystem, Freezer, Interface, LeaderState, Reading, Space, Stall, Throttling,
+};
 
 fn reading() -> Reading {
     let mut reading = Reading::empty();
@@ -74,6 +76,69 @@ fn one_reading() {
 }
 
 #[test]
+fn a_full_disk() {
+    let space = |available_bytes, age: u64| {
+        let file_system = FileSystem {
+            kind: "tmpfs",
+            device: "tmpfs".into(),
+            size_bytes: 1 << 20,
+            block_bytes: 4096,
+            free_bytes: available_bytes,
+            available_bytes,
+            inodes: None,
+            inodes_free: None,
+            read_only: false,
+            dataset: None,
+        };
+        Some(Space { file_system, age: Duration::from_secs(age) })
+    };
+    let full = saturated(Resource::Disk, Reason::DiskFull);
+    assert_eq!(level(|r| r.fullest_space = space(0, 5)), full);
+    assert_eq!(level(|r| r.fullest_space = space(1 << 19, 5)), running());
+    assert_eq!(level(|r| r.fullest_space = space(0, 121)), running(), "nobody knows any more");
+    assert_eq!(level(|r| r.space = space(0, 5)), running(), "a root that it may not write to");
+}
+
+#[test]
+fn an_interface_down() {
+    let one = |up, receive_packets, transmit_packets| Interface {
+        name: "eth0".into(),
+        up,
+        receive_packets,
+        transmit_packets,
+        ..Interface::default()
+    };
+    let down = saturated(Resource::Network, Reason::NetworkDown);
+    for (interface, expected) in [
+        (one(Some(false), 0, 1), &down),
+        (one(Some(false), 1, 0), &down),
+        (one(Some(false), 0, 0), &running()),
+        (one(Some(true), 1, 1), &running()),
+        (one(None, 1, 1), &running()),
+    ] {
+        assert_eq!(level(|r| r.network = Some(vec![one(Some(true), 1, 1), interface.clone()])), *expected);
+        assert_eq!(level(|r| r.loopback = Some(interface.clone())), *expected);
+    }
+}
+
+#[test]
+fn the_main_process_gone_and_others_there() {
+    let without = |lives| move |r: &mut Reading| r.main_lives = lives;
+    assert_eq!(level(without(Some(false))), halted(InstanceState::Stopped, Reason::MainExited));
+    assert_eq!(level(without(Some(true))), running());
+    assert_eq!(level(without(None)), running());
+    let nobody = level(|r| (r.main_lives, r.live_processes) = (Some(false), Some(0)));
+    assert_eq!(nobody, halted(InstanceState::Stopped, Reason::Exited));
+    // What killed it, and what the others lack, is said as well.
+    let killed = after(
+        |r| r.memory.oom_kills = Some(0),
+        |r| (r.memory.oom_kills, r.main_lives, r.freezer) = (Some(1), Some(false), Some(Freezer::Frozen)),
+    );
+    assert_eq!(killed.state, InstanceState::Stopped);
+    assert_eq!(killed.reasons, [Reason::MainExited, Reason::OomKilled, Reason::Freezer]);
+}
+
+#[test]
 fn two_readings() {
     let throttling = |periods, throttled_periods| {
         move |r: &mut Reading| {
@@ -114,7 +179,11 @@ fn two_readings() {
     let network = saturated(Resource::Network, Reason::NetworkDrops);
     assert_eq!(after(dropped("a", 1), dropped("a", 2)), network);
     assert_eq!(after(dropped("a", 1), dropped("b", 2)), running());
-    let loopback = |dropped| move |r: &mut Reading| r.loopback_transmit_dropped = dropped;
+    let loopback = |dropped: Option<u64>| {
+        move |r: &mut Reading| {
+            r.loopback = dropped.map(|transmit_dropped| Interface { transmit_dropped, ..Interface::default() });
+        }
+    };
     assert_eq!(after(loopback(Some(1)), loopback(Some(2))), network);
     assert_eq!(after(loopback(None), loopback(Some(2))), running());
 }
@@ -203,4 +272,24 @@ fn all_that_holds_is_said() {
         reasons: vec![Reason::Freezer, Reason::MemoryLimit, Reason::PidsLimit, Reason::OomKilled],
     };
     assert_eq!(judgement, expected);
+}
+
+#[test]
+fn cpu_of_late_is_over_the_time_that_is_judged() {
+    let mut judge = Judge::default();
+    let start = reading();
+    let mut at = |ms: u64, usage_ns: Option<u64>| {
+        let mut reading = start.clone();
+        reading.taken_at = start.taken_at + Duration::from_millis(ms);
+        reading.cpu = usage_ns.map(|usage_ns| Cpu { usage_ns, ..Cpu::default() });
+        judge.judge(&reading);
+        judge.cpu_lately(&reading)
+    };
+    let lately = |used_ns, over_ms: u64| Some(CpuLately { used_ns, over_ns: over_ms * 1_000_000 });
+    assert_eq!(at(0, Some(100)), None, "there is nothing to compare with");
+    assert_eq!(at(1_000, Some(150)), lately(50, 1_000));
+    assert_eq!(at(6_000, Some(400)), lately(300, 6_000));
+    assert_eq!(at(11_000, Some(500)), lately(100, 5_000), "since the one that is at least five seconds old");
+    assert_eq!(at(12_000, Some(300)), None, "a counter that fell tells nothing");
+    assert_eq!(at(13_000, None), None);
 }

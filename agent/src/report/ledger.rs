@@ -1,0 +1,103 @@
+//! What a proxy has been told, and so what the next report has in it.
+
+use std::collections::HashMap;
+
+use sonde_inventory::Claim;
+use sonde_inventory::report::{About, Ended, MOST_INSTANCES, Report};
+use uuid::Uuid;
+
+use crate::instance::Catalogue;
+
+/// The reason of one that is not there any more, where nothing else is known.
+const REMOVED: &str = "removed";
+
+pub(super) struct Ledger {
+    node: Uuid,
+    about: About,
+    session: Uuid,
+    sequence: u64,
+    /// What the proxy knows; none means that it is told everything.
+    told: Option<HashMap<Uuid, Claim>>,
+    /// What it knows once it has taken the report that is on its way.
+    telling: HashMap<Uuid, Claim>,
+}
+
+impl Ledger {
+    pub(super) fn new(node: Uuid, about: About, session: Uuid) -> Self {
+        Self { node, about, session, sequence: 0, told: None, telling: HashMap::new() }
+    }
+
+    /// The next report, when these are the instances there are.
+    pub(super) fn next(&mut self, mut claims: Vec<Claim>, catalogue: &Catalogue) -> Report {
+        claims.truncate(MOST_INSTANCES);
+        self.sequence += 1;
+        self.telling = claims.iter().map(|claim| (claim.id, claim.clone())).collect();
+        let (instances, ended) = match &self.told {
+            None => (claims, Vec::new()),
+            Some(told) => {
+                let gone = told.keys().filter(|id| !self.telling.contains_key(*id));
+                let ended = gone.map(|id| Ended { id: *id, reason: reason(*id, catalogue) }).collect();
+                claims.retain(|claim| told.get(&claim.id) != Some(claim));
+                (claims, ended)
+            }
+        };
+        let full = self.told.is_none().then(|| self.about.clone());
+        Report { node: self.node, session: self.session, sequence: self.sequence, full, instances, ended }
+    }
+
+    /// The last report was taken.
+    pub(super) fn taken(&mut self) {
+        self.told = Some(std::mem::take(&mut self.telling));
+    }
+
+    /// The last report was not looked at.
+    pub(super) fn not_told(&mut self) {
+        self.sequence -= 1;
+    }
+
+    /// Whoever is told next knows nothing.
+    pub(super) fn begin_anew(&mut self) {
+        self.told = None;
+    }
+}
+
+fn reason(id: Uuid, catalogue: &Catalogue) -> String {
+    let gone = catalogue.gone().into_iter().find(|gone| gone.found.name.uuid == id);
+    let reason = gone.and_then(|gone| gone.judgement.reasons.first().map(|reason| reason.as_str().to_owned()));
+    reason.unwrap_or_else(|| REMOVED.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_inventory::State;
+
+    use super::*;
+
+    fn claim(id: u128, state: State) -> Claim {
+        let json = serde_json::json!({ "id": Uuid::from_u128(id), "owner": "acme" });
+        Claim { state, ..serde_json::from_value(json).unwrap() }
+    }
+
+    #[test]
+    fn everything_first_then_what_changes() {
+        let catalogue = Catalogue::default();
+        let about = About { hostname: "h".into(), url: "https://h:1".into() };
+        let mut ledger = Ledger::new(Uuid::nil(), about, Uuid::nil());
+        let all = || vec![claim(1, State::Running), claim(2, State::Running)];
+        let first = ledger.next(all(), &catalogue);
+        assert!(first.full.is_some() && first.instances.len() == 2);
+        ledger.taken();
+        let beat = ledger.next(all(), &catalogue);
+        assert!(beat.full.is_none() && beat.instances.is_empty() && beat.ended.is_empty());
+        assert_eq!(beat.sequence, first.sequence + 1);
+        ledger.taken();
+        let diff = ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue);
+        assert_eq!(diff.instances.iter().map(|claim| claim.id.as_u128()).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(diff.ended, [Ended { id: Uuid::from_u128(2), reason: REMOVED.into() }]);
+        // Not taken: the same is said again, or everything.
+        assert_eq!(ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue).ended.len(), 1);
+        ledger.begin_anew();
+        let anew = ledger.next(all(), &catalogue);
+        assert!(anew.full.is_some() && anew.instances.len() == 2 && anew.sequence > diff.sequence);
+    }
+}

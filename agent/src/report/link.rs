@@ -1,0 +1,151 @@
+//! The connection to one proxy: kept open, made anew when it fails, with TLS both ways.
+//!
+//! The proxy shows a certificate of the tiers' authority for its host *and* with the role of a proxy: another node has one of that authority too, and would
+//! learn who runs what here. Files are read again for each connection, so certificates are renewed without a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use sonde_inventory::report::{PATH, Report, Taken};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::ReportTls;
+use crate::serve::is_proxy;
+
+/// How long a connection, and an answer, may take: less than the beats of a lease that may be lost.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The longest answer: a refusal for each instance there may be.
+const ANSWER_BYTES: usize = 2 << 20;
+/// Of an error's text, for the log.
+const SAID_CHARS: usize = 300;
+
+/// What became of a report.
+pub(super) enum Outcome {
+    Taken(Taken),
+    /// The proxy wants to hear everything.
+    Again,
+    /// It is well, and wants to hear it a little later.
+    Later,
+    Failed(String),
+}
+
+pub(super) struct Link {
+    proxy: String,
+    tls: Option<ReportTls>,
+    open: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Link {
+    pub(super) fn new(proxy: String, tls: Option<ReportTls>) -> Self {
+        Self { proxy, tls, open: None }
+    }
+
+    pub(super) fn proxy(&self) -> &str {
+        &self.proxy
+    }
+
+    /// Sends a report, on the open connection or a new one.
+    pub(super) async fn send(&mut self, report: &Report) -> Outcome {
+        match self.try_send(report).await {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                self.open = None;
+                Outcome::Failed(why)
+            }
+        }
+    }
+
+    async fn try_send(&mut self, report: &Report) -> Result<Outcome, String> {
+        let uri: Uri = self.proxy.parse().map_err(|error| format!("its URL is not valid: {error}"))?;
+        let authority = uri.authority().ok_or("its URL has no host")?.clone();
+        if self.open.as_ref().is_none_or(SendRequest::is_closed) {
+            let opening = tokio::time::timeout(CONNECT_WITHIN, self.connect(&uri));
+            self.open = Some(opening.await.map_err(|_| format!("no connection within {CONNECT_WITHIN:?}"))??);
+        }
+        let Some(open) = self.open.as_mut() else { return Err("no connection".to_owned()) };
+        let body = serde_json::to_vec(report).map_err(|error| error.to_string())?;
+        let request = Request::post(PATH)
+            .header(header::HOST, authority.as_str())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body.into()))
+            .map_err(|error| error.to_string())?;
+        let answering = async {
+            let response = open.send_request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+            Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        let answered = tokio::time::timeout(ANSWER_WITHIN, answering).await;
+        let (status, body) = answered.map_err(|_| format!("no answer within {ANSWER_WITHIN:?}"))??;
+        match status {
+            StatusCode::OK => {
+                let taken = serde_json::from_slice(&body);
+                Ok(Outcome::Taken(taken.map_err(|error| format!("its answer is not understood: {error}"))?))
+            }
+            StatusCode::CONFLICT => Ok(Outcome::Again),
+            StatusCode::TOO_MANY_REQUESTS => Ok(Outcome::Later),
+            status => {
+                let said: String = String::from_utf8_lossy(&body).trim().chars().take(SAID_CHARS).collect();
+                Err(format!("it answered {status}: {said}"))
+            }
+        }
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {
+        let authority = uri.authority().ok_or("its URL has no host")?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().ok_or("its URL has no port")?;
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| error.to_string())?;
+        // Small reports are to leave at once.
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        if uri.scheme_str() != Some("https") {
+            return open(stream).await;
+        }
+        let files = self.tls.as_ref().ok_or("[report] has no certificate")?;
+        let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+        let connector = TlsConnector::from(Arc::new(configuration(files)?));
+        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        if !shown.is_some_and(|certificate| is_proxy(certificate)) {
+            return Err("its certificate does not say that it is a proxy (sonde:role:proxy)".to_owned());
+        }
+        open(stream).await
+    }
+}
+
+async fn open<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // It ends with the sender, or says by closing that it has.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn configuration(files: &ReportTls) -> Result<ClientConfig, String> {
+    let unreadable = |path: &std::path::Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| unreadable(&files.certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, &error))?;
+    let authorities = CertificateDer::pem_file_iter(&files.ca).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut roots = RootCertStore::empty();
+    for authority in authorities.map_err(|error| unreadable(&files.ca, &error))? {
+        roots.add(authority).map_err(|error| unreadable(&files.ca, &error))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let configuration = versions.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    configuration.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
+}

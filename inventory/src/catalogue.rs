@@ -1,0 +1,314 @@
+//! All of the inventory in memory, found by what requests have: ids, owners, aliases, hashes of tokens.
+//!
+//! Readers take an `Arc` of a record and let go of the lock, so a change is seen by the next request and by none halfway. Before the
+//! first snapshot the catalogue is not synced, and whoever would list it must say so instead of listing nothing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::change::{Change, Key, Snapshot};
+use crate::model::{Account, Instance, Node, State};
+use crate::names::AccountName;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Catalogue {
+    records: RwLock<Records>,
+    /// How many batches of changes were taken; 0 until the first snapshot.
+    revision: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    accounts: HashMap<AccountName, Arc<Account>>,
+    nodes: HashMap<Uuid, Arc<Node>>,
+    instances: HashMap<Uuid, Arc<Instance>>,
+    /// Ordered, because the order of a list of targets is what a scraper tells groups apart by.
+    of_owner: HashMap<AccountName, BTreeSet<Uuid>>,
+    of_node: HashMap<Uuid, BTreeSet<Uuid>>,
+    /// The nodes that speak.
+    leases: HashSet<Uuid>,
+    /// The instances that several nodes claim.
+    claimed_twice: BTreeSet<Uuid>,
+    /// The instances that are gone, by when.
+    gone: BTreeSet<(u64, Uuid)>,
+    /// From a token's SHA-256 in hexadecimal.
+    of_token: HashMap<String, AccountName>,
+    /// From an issued certificate's SHA-256 in hexadecimal.
+    of_certificate: HashMap<String, AccountName>,
+    /// How often an account was put or taken away.
+    accounts_revision: u64,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { records: RwLock::default(), revision: watch::Sender::new(0) }
+    }
+}
+
+impl Catalogue {
+    /// Takes all there is in place of what there was.
+    pub fn replace(&self, snapshot: Snapshot) {
+        let mut fresh = Records::default();
+        snapshot.accounts.into_iter().for_each(|account| fresh.put_account(account));
+        snapshot.nodes.into_iter().for_each(|node| fresh.put_node(node));
+        snapshot.instances.into_iter().for_each(|instance| fresh.put_instance(instance));
+        fresh.leases.extend(snapshot.leases);
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.accounts_revision += records.accounts_revision + 1;
+        let old = std::mem::replace(&mut *records, fresh);
+        drop(records);
+        self.move_on();
+        // A million records take a while to drop: not under the lock.
+        drop(old);
+    }
+
+    /// Takes changes, all of them at once for whoever reads.
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+        {
+            let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+            for change in changes {
+                records.apply(change);
+            }
+        }
+        self.move_on();
+    }
+
+    fn move_on(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Records> {
+        self.records.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there has been a snapshot.
+    pub fn is_synced(&self) -> bool {
+        *self.revision.borrow() > 0
+    }
+
+    /// Moves with each batch of changes.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Moves when accounts do, and not with instances: for what is derived of all accounts.
+    pub fn accounts_revision(&self) -> u64 {
+        self.read().accounts_revision
+    }
+
+    pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
+        self.read().accounts.get(name).cloned()
+    }
+
+    /// All accounts, by name.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        let mut all: Vec<_> = self.read().accounts.values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The account that has a token of this hash.
+    pub fn account_of_token(&self, sha256_hex: &str) -> Option<Arc<Account>> {
+        let records = self.read();
+        records.accounts.get(records.of_token.get(sha256_hex)?).cloned()
+    }
+
+    /// The account that a certificate of this fingerprint was issued to.
+    pub fn account_of_certificate(&self, sha256_hex: &str) -> Option<Arc<Account>> {
+        let records = self.read();
+        records.accounts.get(records.of_certificate.get(sha256_hex)?).cloned()
+    }
+
+    pub fn node(&self, id: Uuid) -> Option<Arc<Node>> {
+        self.read().nodes.get(&id).cloned()
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        let mut all: Vec<_> = self.read().nodes.values().cloned().collect();
+        all.sort_unstable_by_key(|node| node.id);
+        all
+    }
+
+    /// Whether a node has spoken within its lease. Of one that has not, what was last known is all there is.
+    pub fn is_reachable(&self, node: Uuid) -> bool {
+        self.read().leases.contains(&node)
+    }
+
+    /// The instances that several nodes claim, by id.
+    pub fn claimed_twice(&self) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        records.claimed_twice.iter().filter_map(|id| records.instances.get(id).cloned()).collect()
+    }
+
+    /// Instances that are gone since before then, in ms since 1970: so many at most, the oldest first.
+    pub fn gone_before(&self, ms: u64, most: usize) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        let old = records.gone.range(..(ms, Uuid::nil())).take(most);
+        old.filter_map(|(_, id)| records.instances.get(id).cloned()).collect()
+    }
+
+    pub fn instance(&self, id: Uuid) -> Option<Arc<Instance>> {
+        self.read().instances.get(&id).cloned()
+    }
+
+    /// An account's instances, by id.
+    pub fn instances_of(&self, owner: &AccountName) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        let ids = records.of_owner.get(owner).into_iter().flatten();
+        ids.filter_map(|id| records.instances.get(id).cloned()).collect()
+    }
+
+    /// A node's instances, by id.
+    pub fn instances_on(&self, node: Uuid) -> Vec<Arc<Instance>> {
+        let records = self.read();
+        let ids = records.of_node.get(&node).into_iter().flatten();
+        ids.filter_map(|id| records.instances.get(id).cloned()).collect()
+    }
+
+    /// How many there are: accounts, nodes, instances.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let records = self.read();
+        (records.accounts.len(), records.nodes.len(), records.instances.len())
+    }
+}
+
+impl Records {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Account(account) => self.put_account(account),
+            Change::Node(node) => self.put_node(node),
+            Change::Instance(instance) => self.put_instance(instance),
+            Change::Lease(node) => drop(self.leases.insert(node)),
+            Change::Gone(Key::Lease(node)) => drop(self.leases.remove(&node)),
+            Change::Gone(Key::Account(name)) => self.drop_account(&name),
+            Change::Gone(Key::Node(id)) => drop(self.nodes.remove(&id)),
+            Change::Gone(Key::Instance(id)) => self.drop_instance(id),
+        }
+    }
+
+    fn put_account(&mut self, account: Account) {
+        self.drop_account(&account.name);
+        for token in &account.tokens {
+            self.of_token.insert(token.sha256.clone(), account.name.clone());
+        }
+        for certificate in &account.certificates {
+            self.of_certificate.insert(certificate.sha256.clone(), account.name.clone());
+        }
+        self.accounts_revision += 1;
+        self.accounts.insert(account.name.clone(), Arc::new(account));
+    }
+
+    fn drop_account(&mut self, name: &AccountName) {
+        let Some(old) = self.accounts.remove(name) else { return };
+        self.accounts_revision += 1;
+        for token in &old.tokens {
+            // Only what leads here: two accounts may have been given one token by mistake.
+            if self.of_token.get(&token.sha256) == Some(name) {
+                self.of_token.remove(&token.sha256);
+            }
+        }
+        for certificate in &old.certificates {
+            if self.of_certificate.get(&certificate.sha256) == Some(name) {
+                self.of_certificate.remove(&certificate.sha256);
+            }
+        }
+    }
+
+    fn put_node(&mut self, node: Node) {
+        self.nodes.insert(node.id, Arc::new(node));
+    }
+
+    fn put_instance(&mut self, mut instance: Instance) {
+        self.drop_instance(instance.id);
+        // One text for all that an owner has.
+        if let Some((owner, _)) = self.of_owner.get_key_value(&instance.owner) {
+            instance.owner = owner.clone();
+        }
+        self.gone.extend(gone_since(&instance).map(|since| (since, instance.id)));
+        if instance.is_claimed_twice() {
+            self.claimed_twice.insert(instance.id);
+        }
+        self.of_owner.entry(instance.owner.clone()).or_default().insert(instance.id);
+        self.of_node.entry(instance.node).or_default().insert(instance.id);
+        self.instances.insert(instance.id, Arc::new(instance));
+    }
+
+    fn drop_instance(&mut self, id: Uuid) {
+        let Some(old) = self.instances.remove(&id) else { return };
+        self.claimed_twice.remove(&id);
+        if let Some(since) = gone_since(&old) {
+            self.gone.remove(&(since, id));
+        }
+        if let Some(ids) = self.of_owner.get_mut(&old.owner) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.of_owner.remove(&old.owner);
+            }
+        }
+        if let Some(ids) = self.of_node.get_mut(&old.node) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.of_node.remove(&old.node);
+            }
+        }
+    }
+}
+
+fn gone_since(instance: &Instance) -> Option<u64> {
+    instance.ended_at_ms.filter(|_| instance.state == State::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Token;
+
+    fn name(name: &str) -> AccountName {
+        AccountName::new(name).unwrap()
+    }
+
+    fn instance(id: u128, owner: &str) -> Instance {
+        let json = serde_json::json!({ "id": Uuid::from_u128(id), "node": Uuid::from_u128(1), "owner": owner });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_moved_instance_is_no_more_its_former_owners() {
+        let catalogue = Catalogue::default();
+        assert!(!catalogue.is_synced());
+        catalogue.replace(Snapshot { instances: vec![instance(7, "a"), instance(6, "a")], ..Snapshot::default() });
+        assert!(catalogue.is_synced());
+        let ids = |owner| catalogue.instances_of(&name(owner)).iter().map(|i| i.id.as_u128()).collect::<Vec<_>>();
+        assert_eq!(ids("a"), [6, 7]);
+        catalogue.apply([Change::Instance(instance(7, "b"))]);
+        assert_eq!((ids("a"), ids("b")), (vec![6], vec![7]));
+        catalogue.apply([Change::Gone(Key::Instance(Uuid::from_u128(6)))]);
+        assert_eq!(ids("a"), []);
+        assert_eq!(catalogue.instances_on(Uuid::from_u128(1)).len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_purges_what_is_not_in_it() {
+        let catalogue = Catalogue::default();
+        catalogue.apply([Change::Instance(instance(7, "a")), Change::Account(Account::new(name("a")))]);
+        catalogue.replace(Snapshot::default());
+        assert_eq!(catalogue.counts(), (0, 0, 0));
+        assert!(catalogue.instances_of(&name("a")).is_empty());
+    }
+
+    #[test]
+    fn a_token_taken_away_leads_nowhere() {
+        let catalogue = Catalogue::default();
+        let token = Token { id: "t".into(), sha256: "ab".into(), scopes: vec![], groups: None, not_after: None };
+        let account = Account { tokens: vec![token], ..Account::new(name("a")) };
+        catalogue.apply([Change::Account(account)]);
+        assert_eq!(catalogue.account_of_token("ab").unwrap().name, name("a"));
+        catalogue.apply([Change::Account(Account::new(name("a")))]);
+        assert!(catalogue.account_of_token("ab").is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! The file of the embedded store: a table for each kind of record, values in JSON.
+//!
+//! A transaction is on the disk, or it is not, also when the process is killed or the power fails (redb's copy on write). Records are compared as
+//! records, not as bytes: what an older version wrote and this one reads as the same is the same.
+
+use std::path::Path;
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use uuid::Uuid;
+
+use crate::change::{Key, Snapshot};
+use crate::names::AccountName;
+use crate::store::StoreError;
+use crate::write::{Record, Write, WriteError, describe};
+
+const ACCOUNTS: TableDefinition<&str, &[u8]> = TableDefinition::new("accounts");
+const NODES: TableDefinition<u128, &[u8]> = TableDefinition::new("nodes");
+const INSTANCES: TableDefinition<u128, &[u8]> = TableDefinition::new("instances");
+const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+
+/// The number that says how the file is laid out.
+const FORMAT: &str = "format";
+const THIS_FORMAT: u64 = 1;
+/// Pages kept in memory: the catalogue has everything, and is what is read from.
+const CACHE_BYTES: usize = 32 << 20;
+
+pub(super) struct File(Database);
+
+impl File {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = Builder::new().set_cache_size(CACHE_BYTES).create(path);
+        let database = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::Taken { path: path.to_owned() },
+            other => StoreError::Open { path: path.to_owned(), source: Box::new(other.into()) },
+        })?;
+        let file = Self(database);
+        let open = |source: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(source) };
+        match file.format().map_err(open)? {
+            None => file.begin().map_err(open)?,
+            Some(THIS_FORMAT) => {}
+            Some(format) => return Err(StoreError::Newer { path: path.to_owned(), format }),
+        }
+        Ok(file)
+    }
+
+    fn format(&self) -> Result<Option<u64>, redb::Error> {
+        let reading = self.0.begin_read()?;
+        match reading.open_table(ABOUT) {
+            Ok(about) => Ok(about.get(FORMAT)?.map(|format| format.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn begin(&self) -> Result<(), redb::Error> {
+        let transaction = self.0.begin_write()?;
+        transaction.open_table(ABOUT)?.insert(FORMAT, THIS_FORMAT)?;
+        drop(transaction.open_table(ACCOUNTS)?);
+        drop(transaction.open_table(NODES)?);
+        drop(transaction.open_table(INSTANCES)?);
+        Ok(transaction.commit()?)
+    }
+
+    /// All records.
+    pub(super) fn read_all(&self) -> Result<Snapshot, StoreError> {
+        let read = |source: redb::Error| StoreError::Read { source: Box::new(source) };
+        let reading = self.0.begin_read().map_err(|error| read(error.into()))?;
+        let mut snapshot = Snapshot::default();
+        let accounts = reading.open_table(ACCOUNTS).map_err(|error| read(error.into()))?;
+        for entry in accounts.iter().map_err(|error| read(error.into()))? {
+            let (name, json) = entry.map_err(|error| read(error.into()))?;
+            snapshot.accounts.push(parse(json.value(), || format!("account {}", name.value()))?);
+        }
+        let nodes = reading.open_table(NODES).map_err(|error| read(error.into()))?;
+        for entry in nodes.iter().map_err(|error| read(error.into()))? {
+            let (id, json) = entry.map_err(|error| read(error.into()))?;
+            snapshot.nodes.push(parse(json.value(), || describe(&Key::Node(Uuid::from_u128(id.value()))))?);
+        }
+        let instances = reading.open_table(INSTANCES).map_err(|error| read(error.into()))?;
+        for entry in instances.iter().map_err(|error| read(error.into()))? {
+            let (id, json) = entry.map_err(|error| read(error.into()))?;
+            snapshot.instances.push(parse(json.value(), || describe(&Key::Instance(Uuid::from_u128(id.value()))))?);
+        }
+        Ok(snapshot)
+    }
+
+    /// Makes the changes of each list whose records are as they were read, in one transaction; of the others says which is not.
+    pub(super) fn write(&self, asked: &[Vec<Write>]) -> Result<Vec<Result<(), WriteError>>, redb::Error> {
+        let transaction = self.0.begin_write()?;
+        let outcomes = {
+            let mut tables = Tables {
+                accounts: transaction.open_table(ACCOUNTS)?,
+                nodes: transaction.open_table(NODES)?,
+                instances: transaction.open_table(INSTANCES)?,
+            };
+            let mut outcomes = Vec::with_capacity(asked.len());
+            for writes in asked {
+                outcomes.push(tables.write(writes)?);
+            }
+            outcomes
+        };
+        if outcomes.iter().any(Result::is_ok) {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
+        Ok(outcomes)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8], what: impl Fn() -> String) -> Result<T, StoreError> {
+    serde_json::from_slice(json).map_err(|source| StoreError::Record { what: what(), source })
+}
+
+struct Tables<'a> {
+    accounts: Table<'a, &'static str, &'static [u8]>,
+    nodes: Table<'a, u128, &'static [u8]>,
+    instances: Table<'a, u128, &'static [u8]>,
+}
+
+impl Tables<'_> {
+    /// Checks all of them before it makes the first.
+    fn write(&mut self, writes: &[Write]) -> Result<Result<(), WriteError>, redb::Error> {
+        for write in writes {
+            let now = match self.get(&write.key)?.map(|json| Record::from_json(&write.key, &json)).transpose() {
+                Ok(now) => now.flatten(),
+                Err(source) => return Ok(Err(WriteError::Failed { source: source.into() })),
+            };
+            if now != write.was {
+                return Ok(Err(WriteError::Conflict { key: write.key.clone() }));
+            }
+        }
+        for write in writes {
+            self.put(&write.key, write.becomes.as_ref().map(Record::to_json).as_deref())?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, redb::Error> {
+        let json = match key {
+            Key::Account(name) => self.accounts.get(AccountName::as_str(name))?,
+            Key::Node(id) => self.nodes.get(id.as_u128())?,
+            Key::Instance(id) => self.instances.get(id.as_u128())?,
+            Key::Lease(_) => None,
+        };
+        Ok(json.map(|json| json.value().to_vec()))
+    }
+
+    fn put(&mut self, key: &Key, json: Option<&[u8]>) -> Result<(), redb::Error> {
+        match (key, json) {
+            (Key::Account(name), Some(json)) => drop(self.accounts.insert(name.as_str(), json)?),
+            (Key::Account(name), None) => drop(self.accounts.remove(name.as_str())?),
+            (Key::Node(id), Some(json)) => drop(self.nodes.insert(id.as_u128(), json)?),
+            (Key::Node(id), None) => drop(self.nodes.remove(id.as_u128())?),
+            (Key::Instance(id), Some(json)) => drop(self.instances.insert(id.as_u128(), json)?),
+            (Key::Instance(id), None) => drop(self.instances.remove(id.as_u128())?),
+            // Who speaks is not written.
+            (Key::Lease(_), _) => {}
+        }
+        Ok(())
+    }
+}

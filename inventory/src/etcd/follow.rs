@@ -1,0 +1,243 @@
+//! Following etcd: a snapshot, then every change after it, for as long as the store is open.
+//!
+//! A watch goes on after the last event that was taken, also at another member; only where etcd has compacted that away is there a new snapshot, which
+//! replaces all and so drops what ended meanwhile. Progress that we ask for says that the member is there and no more: etcd before 3.4.25 may
+//! answer it ahead of events (its issue 15220), so nothing is taken from the revision in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcd_client::{Error, EventType, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::connection::words;
+use super::{Shared, keys};
+use crate::catalogue::Catalogue;
+use crate::change::{Change, Key, Snapshot};
+use crate::write::{Record, describe};
+
+/// Records of one page of a snapshot.
+const PAGE: i64 = 2000;
+/// The largest message: a page of the largest records.
+const MESSAGE_BYTES: usize = 64 << 20;
+/// How often a member is asked whether it still is there, and how long it may say nothing.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const SILENT_AFTER: Duration = Duration::from_secs(4);
+/// How long the first wait after a failure is, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Why a watch ended.
+enum Ended {
+    /// What it would go on from is not there any more.
+    Compacted,
+    Failed(String),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        let why = words(&error);
+        if why.contains("compacted") { Self::Compacted } else { Self::Failed(why) }
+    }
+}
+
+/// Keeps the catalogue current until the store is closed.
+pub(super) async fn follow(shared: Arc<Shared>, catalogue: Arc<Catalogue>) {
+    let mut stop = shared.stop.subscribe();
+    let mut follower = Follower { shared: &shared, catalogue: &catalogue, next: None, wait: FIRST_WAIT };
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = follower.run() => {}
+    }
+}
+
+struct Follower<'a> {
+    shared: &'a Shared,
+    catalogue: &'a Catalogue,
+    /// The revision to go on from; none before a snapshot.
+    next: Option<i64>,
+    wait: Duration,
+}
+
+impl Follower<'_> {
+    async fn run(&mut self) {
+        loop {
+            match self.watch().await {
+                Ended::Compacted => {
+                    tracing::info!("etcd has compacted what was not heard of yet; everything is read again");
+                    self.next = None;
+                }
+                Ended::Failed(why) => {
+                    self.shared.is_behind(&why);
+                    tracing::debug!(why, "the watch at etcd ended");
+                }
+            }
+            tokio::time::sleep(self.wait).await;
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Reads everything if need be, and takes what changes until that fails.
+    async fn watch(&mut self) -> Ended {
+        let (which, client) = match self.shared.connection.client().await {
+            Ok(client) => client,
+            Err(error) => return error.into(),
+        };
+        let ended = self.watch_at(client).await;
+        if matches!(ended, Ended::Failed(_)) {
+            self.shared.connection.failed(which);
+        }
+        ended
+    }
+
+    async fn watch_at(&mut self, mut client: etcd_client::Client) -> Ended {
+        let next = match self.next {
+            Some(next) => next,
+            None => match self.snapshot(&mut client).await {
+                Ok(revision) => revision + 1,
+                Err(ended) => return ended,
+            },
+        };
+        self.next = Some(next);
+        let options = WatchOptions::new().with_prefix().with_start_revision(next).with_progress_notify();
+        let watching = client
+            .watch_client()
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .watch(self.shared.prefix.as_str(), Some(options))
+            .await;
+        match watching {
+            Ok(stream) => self.take(stream).await,
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn take(&mut self, mut stream: WatchStream) -> Ended {
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = stream.message() => match message {
+                    Ok(Some(message)) => {
+                        heard = Instant::now();
+                        if let Some(ended) = self.took(&message) {
+                            return ended;
+                        }
+                    }
+                    Ok(None) => return Ended::Failed("etcd ended the watch".to_owned()),
+                    Err(error) => return error.into(),
+                },
+                _ = ask.tick() => {
+                    if heard.elapsed() > SILENT_AFTER {
+                        return Ended::Failed(format!("etcd has said nothing for {SILENT_AFTER:?}"));
+                    }
+                    if let Err(error) = stream.request_progress().await {
+                        return error.into();
+                    }
+                }
+            }
+        }
+    }
+
+    fn took(&mut self, message: &WatchResponse) -> Option<Ended> {
+        if message.canceled() {
+            let compacted = message.compact_revision() > 0;
+            return Some(if compacted { Ended::Compacted } else { Ended::Failed(message.cancel_reason().to_owned()) });
+        }
+        let mut last = 0;
+        let mut changes = Vec::with_capacity(message.events().len());
+        for event in message.events() {
+            let Some(kv) = event.kv() else { continue };
+            last = last.max(kv.mod_revision());
+            let Some(key) = keys::parse(&self.shared.prefix, kv.key()) else { continue };
+            changes.extend(match event.event_type() {
+                EventType::Put => change(key, kv, self.shared),
+                EventType::Delete => {
+                    if let Key::Lease(node) = key {
+                        self.shared.leases.freed(node);
+                    }
+                    Some(Change::Gone(key))
+                }
+            });
+        }
+        if last > 0 {
+            self.catalogue.apply(changes);
+            self.next = Some(last + 1);
+            self.shared.seen.send_replace(last);
+        } else if !message.created() {
+            // It answers, and there is nothing that it has not told.
+            self.shared.is_current();
+            self.wait = FIRST_WAIT;
+        }
+        None
+    }
+
+    /// All records as of one revision, in pages; returns the revision.
+    async fn snapshot(&self, client: &mut etcd_client::Client) -> Result<i64, Ended> {
+        let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES);
+        let end = prefix_end(&self.shared.prefix);
+        let mut from = self.shared.prefix.clone().into_bytes();
+        let mut revision = 0;
+        let mut snapshot = Snapshot::default();
+        let mut holders: Vec<(Uuid, i64)> = Vec::new();
+        loop {
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
+            let mut page = kv.get(from, Some(options)).await?;
+            if revision == 0 {
+                revision = page.header().map_or(0, |header| header.revision());
+            }
+            let more = page.more();
+            let records = page.take_kvs();
+            for kv in &records {
+                let Some(key) = keys::parse(&self.shared.prefix, kv.key()) else { continue };
+                if let Key::Lease(node) = key {
+                    holders.push((node, kv.lease()));
+                }
+                match change(key, kv, self.shared) {
+                    Some(Change::Account(account)) => snapshot.accounts.push(account),
+                    Some(Change::Node(node)) => snapshot.nodes.push(node),
+                    Some(Change::Instance(instance)) => snapshot.instances.push(instance),
+                    Some(Change::Lease(node)) => snapshot.leases.push(node),
+                    Some(Change::Gone(_)) | None => {}
+                }
+            }
+            match records.last() {
+                Some(last) if more => {
+                    from = last.key().to_vec();
+                    from.push(0);
+                }
+                _ => break,
+            }
+        }
+        self.shared.leases.replace_holders(holders);
+        self.catalogue.replace(snapshot);
+        self.shared.seen.send_replace(revision);
+        Ok(revision)
+    }
+}
+
+/// A record that cannot be read is as if it were not there, and is said: one of them must not hold up all others.
+fn change(key: Key, kv: &KeyValue, shared: &Shared) -> Option<Change> {
+    if let Key::Lease(node) = key {
+        shared.leases.held(node, kv.lease());
+        return Some(Change::Lease(node));
+    }
+    match Record::from_json(&key, kv.value()) {
+        Ok(record) => record.map(Record::into_change),
+        Err(error) => {
+            tracing::error!(record = describe(&key), %error, "a record in etcd cannot be read and is left out");
+            Some(Change::Gone(key))
+        }
+    }
+}
+
+/// What comes after all that begins with it.
+fn prefix_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    // A prefix ends in a slash.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}

@@ -1,0 +1,139 @@
+//! Where records are kept: in a file of one proxy, or in etcd for several.
+//!
+//! Whoever changes records reads them from a [`Catalogue`] that follows the store, and says with each write what he read. A write, done or refused for
+//! a conflict, returns when the catalogue has what decided it, so whoever tries again reads what he lost to.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::catalogue::Catalogue;
+use crate::embedded::Embedded;
+#[cfg(feature = "etcd")]
+use crate::etcd::Etcd;
+use crate::write::{MOST_WRITES, Write, WriteError};
+
+/// How long a node counts as speaking after it has: three of its beats, and short of what a scrape may take.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the inventory {} cannot be made", path.display())]
+    Create { path: PathBuf, source: std::io::Error },
+    #[error("another process holds the inventory {}: stop that one, or give this one a folder of its own", path.display())]
+    Taken { path: PathBuf },
+    #[error("the inventory {} cannot be opened", path.display())]
+    Open { path: PathBuf, source: Box<redb::Error> },
+    #[error("the inventory {} was written by a newer version (format {format}): use that one", path.display())]
+    Newer { path: PathBuf, format: u64 },
+    #[error("the inventory cannot be read")]
+    Read { source: Box<redb::Error> },
+    #[error("the record of {what} in the inventory cannot be read")]
+    Record { what: String, source: serde_json::Error },
+    #[error("the thread that holds the inventory cannot be started")]
+    Thread { source: std::io::Error },
+    #[error("the inventory was closed")]
+    Closed,
+    #[cfg(feature = "etcd")]
+    #[error("etcd cannot be used: {why}")]
+    Etcd { why: String },
+}
+
+/// How current a catalogue is that follows the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Health {
+    #[default]
+    Current,
+    /// What is served is what was known then.
+    Behind { since: SystemTime, why: String },
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Current => f.write_str("the inventory is current"),
+            Self::Behind { since, why } => {
+                let age = since.elapsed().unwrap_or_default().as_secs();
+                write!(f, "the inventory is as it was {age} s ago: {why}")
+            }
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub enum Store {
+    Embedded(Embedded),
+    #[cfg(feature = "etcd")]
+    Etcd(Etcd),
+}
+
+impl Store {
+    /// Fills a catalogue with all there is, and keeps it current from then on. With etcd it returns at once, and the catalogue is synced when
+    /// etcd has answered.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the store was closed.
+    pub async fn follow(&self, catalogue: Arc<Catalogue>) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(embedded) => embedded.follow(catalogue).await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.follow(catalogue),
+        }
+    }
+
+    /// Makes all of the changes, or none: at most [`MOST_WRITES`].
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {
+        if writes.len() > MOST_WRITES {
+            return Err(WriteError::TooMany);
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Embedded(embedded) => embedded.write(writes).await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.write(writes).await,
+        }
+    }
+
+    /// A node has spoken: it is reachable from now on, for [`LEASE`].
+    ///
+    /// # Errors
+    /// Nobody can be told of it now.
+    pub async fn heard(&self, node: Uuid) -> Result<(), WriteError> {
+        match self {
+            Self::Embedded(embedded) => {
+                embedded.heard(node);
+                Ok(())
+            }
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.heard(node).await,
+        }
+    }
+
+    /// Whether what is served is current.
+    pub fn health(&self) -> Health {
+        match self {
+            Self::Embedded(embedded) => embedded.health(),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.health(),
+        }
+    }
+
+    /// Lets go of what it holds; returns when that is free for another.
+    pub async fn close(&self) {
+        match self {
+            Self::Embedded(embedded) => embedded.close().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.close().await,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What time alone changes: instances that ended long enough ago, nodes that are silent, claims of nodes that are silent.
+//!
+//! Every proxy sweeps, and what two do at once is done once, because writes compare. Nothing is taken away from a node that is merely cut off: its
+//! instances keep being known, and whoever asks is told that it does not speak. Only after a day is it taken for dismantled.
+
+use uuid::Uuid;
+
+use crate::catalogue::Catalogue;
+use crate::merge::settle;
+use crate::model::Node;
+use crate::write::{Record, Write};
+
+/// How long an instance that is gone is known as such: the contract's 15 minutes (design §5.4).
+pub const KEEP_GONE_MS: u64 = 15 * 60 * 1000;
+/// How long what a silent node said is kept: longer than any repair that somebody works on.
+const KEEP_SILENT_MS: u64 = 24 * 3600 * 1000;
+/// Changes of one sweep; the next has more.
+const MOST: usize = 1000;
+
+/// What is to be changed now.
+pub fn sweep(catalogue: &Catalogue, now_ms: u64) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for known in catalogue.claimed_twice() {
+        let settled = settle((*known).clone(), catalogue, now_ms);
+        if settled != *known {
+            writes.push(Write::put(Some(Record::Instance(known)), settled));
+        }
+    }
+    let old = catalogue.gone_before(now_ms.saturating_sub(KEEP_GONE_MS), MOST);
+    writes.extend(old.into_iter().map(|gone| Write::remove(Record::Instance(gone))));
+    for node in catalogue.nodes() {
+        let Some(is_known_silent) = silence(&node, catalogue.is_reachable(node.id)) else { continue };
+        match node.silent_since_ms {
+            Some(since) if is_known_silent => {
+                if now_ms.saturating_sub(since) > KEEP_SILENT_MS {
+                    forget(catalogue, node.id, &mut writes);
+                }
+            }
+            since => {
+                let silent_since_ms = since.is_none().then_some(now_ms);
+                let changed = Node { silent_since_ms, ..(*node).clone() };
+                writes.push(Write::put(Some(Record::Node(node)), changed));
+            }
+        }
+    }
+    writes.truncate(MOST);
+    writes
+}
+
+/// Of a node of which something is to be written: whether it is silent and known to be. Nodes that never report are never silent.
+fn silence(node: &Node, speaks: bool) -> Option<bool> {
+    match (speaks, node.silent_since_ms.is_some()) {
+        _ if node.is_cmon => None,
+        (true, false) => None,
+        (false, true) => Some(true),
+        (true, true) | (false, false) => Some(false),
+    }
+}
+
+/// Its instances first, and itself when there is none left: unless the operator said something of it, which stays.
+fn forget(catalogue: &Catalogue, id: Uuid, writes: &mut Vec<Write>) {
+    let instances = catalogue.instances_on(id);
+    let node = catalogue.node(id).filter(|node| node.accounts.is_none() && instances.is_empty());
+    writes.extend(instances.into_iter().map(|instance| Write::remove(Record::Instance(instance))));
+    writes.extend(node.map(|node| Write::remove(Record::Node(node))));
+}
+
+#[cfg(test)]
+mod tests;

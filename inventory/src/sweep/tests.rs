@@ -1,0 +1,63 @@
+use super::*;
+use crate::change::{Change, Key};
+use crate::model::{Instance, State};
+
+const A: Uuid = Uuid::from_u128(0xa);
+const X: Uuid = Uuid::from_u128(7);
+
+fn instance(state: State, ended_at_ms: Option<u64>) -> Instance {
+    let json = serde_json::json!({ "id": X, "node": A, "owner": "acme", "ended_at_ms": ended_at_ms });
+    Instance { state, ..serde_json::from_value(json).unwrap() }
+}
+
+fn node() -> Node {
+    serde_json::from_value(serde_json::json!({ "id": A, "url": "https://a:1" })).unwrap()
+}
+
+fn swept(catalogue: &Catalogue, now_ms: u64) {
+    catalogue.apply(sweep(catalogue, now_ms).into_iter().map(Write::into_change));
+}
+
+#[test]
+fn what_is_gone_is_known_for_fifteen_minutes() {
+    let catalogue = Catalogue::default();
+    catalogue.apply([Change::Instance(instance(State::Gone, Some(1000)))]);
+    swept(&catalogue, 1000 + KEEP_GONE_MS);
+    assert!(catalogue.instance(X).is_some());
+    swept(&catalogue, 1001 + KEEP_GONE_MS);
+    assert!(catalogue.instance(X).is_none());
+    catalogue.apply([Change::Instance(instance(State::Stopped, Some(1000)))]);
+    swept(&catalogue, 1001 + KEEP_GONE_MS);
+    assert!(catalogue.instance(X).is_some(), "what its node still has is known");
+}
+
+#[test]
+fn a_silent_node_is_marked_and_keeps_what_it_has_for_a_day() {
+    let catalogue = Catalogue::default();
+    catalogue.apply([Change::Node(node()), Change::Lease(A), Change::Instance(instance(State::Running, None))]);
+    assert!(sweep(&catalogue, 5).is_empty());
+    catalogue.apply([Change::Gone(Key::Lease(A))]);
+    swept(&catalogue, 5);
+    assert_eq!(catalogue.node(A).unwrap().silent_since_ms, Some(5));
+    swept(&catalogue, 5 + KEEP_SILENT_MS);
+    assert!(catalogue.instance(X).is_some());
+    catalogue.apply([Change::Lease(A)]);
+    swept(&catalogue, 6 + KEEP_SILENT_MS);
+    assert_eq!(catalogue.node(A).unwrap().silent_since_ms, None, "it speaks again");
+    catalogue.apply([Change::Gone(Key::Lease(A))]);
+    swept(&catalogue, 5);
+    swept(&catalogue, 6 + KEEP_SILENT_MS);
+    swept(&catalogue, 6 + KEEP_SILENT_MS);
+    assert!(catalogue.instance(X).is_none() && catalogue.node(A).is_none());
+}
+
+#[test]
+fn what_the_operator_said_of_a_node_stays_and_nodes_that_never_report_are_not_silent() {
+    let catalogue = Catalogue::default();
+    catalogue.apply([Change::Node(Node { accounts: Some(vec![]), silent_since_ms: Some(0), ..node() })]);
+    swept(&catalogue, 1 + KEEP_SILENT_MS);
+    assert!(catalogue.node(A).is_some());
+    catalogue.apply([Change::Node(Node { is_cmon: true, ..node() })]);
+    swept(&catalogue, 1 + KEEP_SILENT_MS);
+    assert_eq!(catalogue.node(A).unwrap().silent_since_ms, None);
+}

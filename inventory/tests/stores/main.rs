@@ -1,0 +1,4 @@
+//! The stores as whoever uses them sees them.
+
+mod embedded;
+mod records;

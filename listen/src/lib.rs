@@ -1,0 +1,13 @@
+//! What agent and proxy share of listening: who is connected and who makes room, descriptors kept for bad days, and the service manager.
+//!
+//! It knows nothing of HTTP or of what is served. Counting is the caller's: what happened is returned.
+
+pub mod connections;
+mod descriptors;
+pub mod notify;
+pub mod spare;
+
+pub use connections::{Connections, Place};
+pub use descriptors::raise_descriptors;
+pub use notify::Notify;
+pub use spare::{Spare, is_want_of_descriptors, is_want_of_the_node};

@@ -1,0 +1,361 @@
+//! The proxy's configuration: what the operator wrote, and what it means once checked.
+//!
+//! One TOML file. [`Config::parse`] rejects unknown keys and reports every fault at once, so that a broken edit of a running proxy changes
+//! nothing and says all that is wrong. Paths are relative to the file's folder. Secrets are named by path, never held here. What can change while it
+//! runs is [`Config::limits`], [`Config::hosts`], [`Config::tls`] and the rate of the access log; the rest takes effect at the next start, and a reload says so.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+mod bounds;
+mod print;
+
+use crate::identity::AuthorityFiles;
+use crate::names::{NamesConfig, RawNames};
+use crate::tls::{CertificateFiles, HandshakeLimits, PublicSettings, TierSettings};
+
+pub use bounds::{Bounds, Quota};
+
+/// Where tenants come in: the port of cmon.
+const PUBLIC_PORT: u16 = 9163;
+/// Where it listens for tenants unless the file says otherwise.
+const DEFAULT_PUBLIC: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), PUBLIC_PORT);
+/// Where its operator asks it, unless the file says otherwise.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9166);
+/// The longest name that DNS has (RFC 1035 §2.3.4), less the longest label before it and the dot.
+const LONGEST_SUFFIX: usize = 253 - 64;
+/// Names of ours beside the suffix.
+const MOST_HOSTS: usize = 32;
+/// Lines of the access log in a second.
+const DEFAULT_LINES: u32 = 50;
+const MOST_LINES: u32 = 10_000;
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path} cannot be read")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} is not valid: {message}")]
+    Syntax { path: String, message: String },
+    #[error("{path} is not valid: {}", .faults.join("; "))]
+    Faults { path: String, faults: Vec<String> },
+}
+
+/// As the file has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    listen: RawListen,
+    suffix: Option<String>,
+    hosts: Vec<String>,
+    tls: Option<RawTls>,
+    tier: RawTier,
+    store: RawStore,
+    data_dir: Option<PathBuf>,
+    limits: bounds::RawQuota,
+    bounds: bounds::RawBounds,
+    access_log: RawLog,
+    names: Option<RawNames>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawListen {
+    public: Option<String>,
+    tier: Option<String>,
+    admin: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Further certificates, for further names.
+    #[serde(default)]
+    more: Vec<CertificateFiles>,
+    client_ca: Option<AuthorityFiles>,
+    #[serde(default)]
+    handshakes: HandshakeLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTier {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawStore {
+    path: Option<PathBuf>,
+    etcd: Option<RawEtcd>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEtcd {
+    endpoints: Vec<String>,
+    prefix: Option<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    lines_per_second: Option<u32>,
+}
+
+/// Where the inventory is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// One file, this proxy's alone.
+    Embedded(PathBuf),
+    Etcd(Etcd),
+}
+
+/// Where etcd is, and who we are to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    pub endpoints: Vec<String>,
+    pub prefix: String,
+    pub tls: Option<TierSettings>,
+}
+
+#[cfg(feature = "etcd")]
+impl Etcd {
+    pub(crate) fn settings(&self) -> sonde_inventory::etcd::EtcdSettings {
+        let tls = self.tls.as_ref();
+        sonde_inventory::etcd::EtcdSettings {
+            endpoints: self.endpoints.clone(),
+            prefix: self.prefix.clone(),
+            ca: tls.map(|tls| tls.ca.clone()),
+            identity: tls.map(|tls| (tls.own.certificate.clone(), tls.own.key.clone())),
+            user: None,
+        }
+    }
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub public: SocketAddr,
+    /// Where agents report; `None` for nowhere.
+    pub tier_listen: Option<SocketAddr>,
+    pub admin: SocketAddr,
+    /// What follows an instance's id in its name; lower case, without a dot at either end.
+    pub suffix: String,
+    /// Other names of the proxy itself.
+    pub hosts: Vec<String>,
+    pub tls: PublicSettings,
+    /// Without it only agents on loopback can be asked, and none reports.
+    pub tier: Option<TierSettings>,
+    pub store: StoreConfig,
+    /// Where the operator's socket is, and the inventory unless another place is named.
+    pub data_dir: PathBuf,
+    /// What an account may use, of which nothing else is said.
+    pub limits: Quota,
+    pub bounds: Bounds,
+    pub log_lines_per_second: u32,
+    /// The zone that we serve in DNS; `None` for none.
+    pub names: Option<NamesConfig>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or says what is not allowed.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::parse(&text, folder, &shown)
+    }
+
+    /// Checks a file's text. `shown` names the file in errors.
+    ///
+    /// # Errors
+    /// It says what is not allowed; every fault is named.
+    pub fn parse(text: &str, folder: &Path, shown: &str) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: shown.into(),
+            message: error.to_string().trim().replace('\n', " "),
+        })?;
+        let mut faults = Vec::new();
+        let config = check(raw, folder, &mut faults);
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(ConfigError::Faults { path: shown.into(), faults }),
+        }
+    }
+
+    /// What differs from another that only a new start can change, by name.
+    pub fn needs_a_start(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("listen", (self.public, self.tier_listen, self.admin) != (other.public, other.tier_listen, other.admin)),
+            ("suffix", self.suffix != other.suffix),
+            ("tier", self.tier != other.tier),
+            ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
+            ("bounds", self.bounds != other.bounds),
+            ("names", self.names != other.names),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
+fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
+    let public = address("listen.public", raw.listen.public.as_deref(), faults).unwrap_or(DEFAULT_PUBLIC);
+    let tier_listen = address("listen.tier", raw.listen.tier.as_deref(), faults);
+    let admin = address("listen.admin", raw.listen.admin.as_deref(), faults).unwrap_or(DEFAULT_ADMIN);
+    if !admin.ip().is_loopback() {
+        faults.push(format!("listen.admin is {admin}: a loopback address is allowed, such as \"127.0.0.1:9166\""));
+    }
+    let suffix = match raw.suffix {
+        Some(suffix) => host("suffix", &suffix, faults),
+        None => {
+            faults
+                .push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
+            None
+        }
+    };
+    if raw.hosts.len() > MOST_HOSTS {
+        faults.push(format!("hosts: at most {MOST_HOSTS}"));
+    }
+    let hosts = raw.hosts.iter().filter_map(|name| host("hosts", name, faults)).collect();
+    let tls = raw.tls.map(|tls| public_tls(folder, tls, faults));
+    if tls.is_none() {
+        faults.push("[tls] is missing: certificate and key of the proxy, PEM files".into());
+    }
+    let tier = tier("tier", folder, raw.tier, faults);
+    if tier_listen.is_some() && tier.is_none() {
+        faults.push("listen.tier needs [tier] certificate, key and ca".into());
+    }
+    let data_dir = folder.join(raw.data_dir.unwrap_or_default());
+    let store = store(raw.store, folder, &data_dir, faults);
+    let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
+    if lines > MOST_LINES {
+        faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
+    }
+    let limits = bounds::quota(&raw.limits, faults);
+    let bounds = bounds::read(&raw.bounds, faults);
+    let names = raw.names.and_then(|names| names.check(suffix.as_deref()?, folder, faults));
+    Some(Config {
+        public,
+        tier_listen,
+        admin,
+        suffix: suffix?,
+        hosts,
+        tls: tls?,
+        tier,
+        store: store?,
+        data_dir,
+        limits,
+        bounds,
+        log_lines_per_second: lines,
+        names,
+    })
+}
+
+fn address(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<SocketAddr> {
+    let text = text?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        faults.push(format!("{key} is {text:?}: IP:PORT is allowed, such as \"192.0.2.1:{PUBLIC_PORT}\""));
+    }
+    address
+}
+
+/// A name as DNS has it, made lower case.
+fn host(key: &str, text: &str, faults: &mut Vec<String>) -> Option<String> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+    if name.len() <= LONGEST_SUFFIX && name.split('.').all(is_label) && !is_address {
+        return Some(name);
+    }
+    faults.push(format!("{key} is {text:?}: a name is allowed, such as \"sonde.example\""));
+    None
+}
+
+fn files(key: &str, folder: &Path, given: &CertificateFiles, faults: &mut Vec<String>) -> CertificateFiles {
+    let files = CertificateFiles { certificate: folder.join(&given.certificate), key: folder.join(&given.key) };
+    for path in [&files.certificate, &files.key] {
+        readable(key, path, faults);
+    }
+    files
+}
+
+fn public_tls(folder: &Path, raw: RawTls, faults: &mut Vec<String>) -> PublicSettings {
+    let first = CertificateFiles { certificate: raw.certificate, key: raw.key };
+    let certificates = [&first].into_iter().chain(&raw.more).map(|given| files("tls", folder, given, faults)).collect();
+    let client_ca = raw.client_ca.map(|given| AuthorityFiles {
+        file: folder.join(&given.file),
+        revoked: given.revoked.as_ref().map(|path| folder.join(path)),
+        ..given
+    });
+    for path in client_ca.iter().flat_map(|ca| [&ca.file].into_iter().chain(&ca.revoked)) {
+        readable("tls.client_ca", path, faults);
+    }
+    let handshakes = raw.handshakes;
+    if handshakes.per_second == 0 || handshakes.burst == 0 || handshakes.in_flight == 0 {
+        faults.push("tls.handshakes: per_second, burst and in_flight are at least 1".into());
+    }
+    PublicSettings { certificates, client_ca, handshakes }
+}
+
+fn readable(key: &str, path: &Path, faults: &mut Vec<String>) {
+    if let Err(error) = std::fs::File::open(path) {
+        faults.push(format!("{key}: {} cannot be read: {error}", path.display()));
+    }
+}
+
+/// All three, or none.
+fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Option<TierSettings> {
+    match (raw.certificate, raw.key, raw.ca) {
+        (None, None, None) => None,
+        (Some(certificate), Some(private), Some(ca)) => {
+            let ca = folder.join(ca);
+            readable(key, &ca, faults);
+            let own = files(key, folder, &CertificateFiles { certificate, key: private }, faults);
+            Some(TierSettings { own, ca })
+        }
+        _ => {
+            faults.push(format!("{key} has certificate, key and ca, or none of them"));
+            None
+        }
+    }
+}
+
+fn store(raw: RawStore, folder: &Path, data_dir: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
+    match (raw.path, raw.etcd) {
+        (Some(path), None) => Some(StoreConfig::Embedded(folder.join(path))),
+        (None, None) => Some(StoreConfig::Embedded(data_dir.join("inventory.redb"))),
+        (None, Some(raw)) => {
+            if raw.endpoints.is_empty() {
+                faults.push("store.etcd.endpoints is empty: URLs of etcd's members are listed there".into());
+            }
+            let files = RawTier { certificate: raw.certificate, key: raw.key, ca: raw.ca };
+            let tls = tier("store.etcd", folder, files, faults);
+            let prefix = raw.prefix.unwrap_or_else(|| "/sonde/".into());
+            Some(StoreConfig::Etcd(Etcd { endpoints: raw.endpoints, prefix, tls }))
+        }
+        (Some(_), Some(_)) => {
+            faults.push("store has path or etcd, not both".into());
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

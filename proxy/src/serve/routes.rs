@@ -1,0 +1,264 @@
+//! Which request gets what: the routes of design §5.4, in the order in which a request must pass.
+//!
+//! Shape (a GET without a body, one host of ours) → `/_ping` → who asks (401) → how much (429) → what for. Errors are sentences in plain text, so that
+//! no client takes one for data. What is not there and what is not the caller's get the same answer, made in the same place.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::header::{ALLOW, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use super::answer::{self, Answer, AnswerBody, Watch, not_found, sentence};
+use super::lists;
+use super::pace::Asked;
+use super::scrape::{self, Scrape, What};
+use super::{Connection, Door};
+use crate::access::{self, Via, Visible};
+use crate::access_log::Line;
+use crate::caller::Caller;
+use crate::identity::{self, Unauthorised};
+use crate::limits::{Outcome, Use};
+use crate::{account_target, discovery};
+
+/// The longest path and query: more than any scraper of ours says.
+const TARGET_BYTES: usize = 4 << 10;
+
+/// What is remembered of a request for its line in the log.
+struct Noted {
+    line: Line,
+    used: Option<Arc<Use>>,
+}
+
+/// Answers one request, counts it, and has it logged when its body has gone.
+pub(super) async fn answer(
+    connection: &Connection,
+    mut asked: Asked,
+    arrived: Instant,
+    request: Request<Incoming>,
+) -> Answer {
+    let door = &connection.door;
+    let mut noted = Noted {
+        line: Line { account: None, from: Some(connection.from), route: "", target: None, status: 0, outcome: None },
+        used: None,
+    };
+    let is_head = request.method() == Method::HEAD;
+    let answer = route(connection, &request, arrived, &mut noted).await;
+    let took = arrived.elapsed();
+    door.about.answered(answer.status().as_u16(), took);
+    noted.line.status = answer.status().as_u16();
+    asked.answers();
+    let watch = Box::new(Leaving { door: door.clone(), asked, arrived, noted });
+    if is_head {
+        // The head that a GET would get; of an agent's answer nothing more is waited for.
+        return answer.map(|body| AnswerBody::whole(Vec::new()).instead_of(&body).watched(watch));
+    }
+    answer.map(|body| body.watched(watch))
+}
+
+/// What is done when an answer's body has gone.
+struct Leaving {
+    door: Arc<Door>,
+    asked: Asked,
+    arrived: Instant,
+    noted: Noted,
+}
+
+impl Watch for Leaving {
+    fn gone(&mut self, bytes: u64, is_whole: bool) {
+        if is_whole {
+            self.asked.finished();
+        }
+        self.door.about.bytes.add(bytes);
+        if let Some(used) = &self.noted.used {
+            used.sent(bytes);
+        }
+        let most = self.door.config.borrow().log_lines_per_second;
+        self.door.log.write(most, &self.noted.line, bytes, self.arrived.elapsed(), is_whole);
+    }
+}
+
+async fn route(connection: &Connection, request: &Request<Incoming>, arrived: Instant, noted: &mut Noted) -> Answer {
+    let door = &connection.door;
+    if let Some(refused) = shapeless(request) {
+        return refused;
+    }
+    let via = {
+        let config = door.config.borrow();
+        let server_name = connection.peer.as_ref().and_then(|peer| peer.server_name());
+        access::via(request, server_name, &config.suffix, &config.hosts)
+    };
+    let via = match via {
+        Ok(via) => via,
+        Err(fault) => {
+            door.about.host_faults.add(1);
+            return sentence(fault.status(), &fault.to_string());
+        }
+    };
+    let path = request.uri().path();
+    if path == "/_ping" {
+        noted.line.route = "ping";
+        return answer::typed(StatusCode::OK, "text/plain; charset=utf-8", "OK");
+    }
+    let now = SystemTime::now();
+    let caller = match identity::caller(connection.peer.as_ref(), request.headers(), &door.catalogue, now) {
+        Ok(caller) => caller,
+        Err(reason) => return nobody(door, reason, path),
+    };
+    noted.line.account = Some(caller.account.name.to_string());
+    let defaults = door.config.borrow().limits;
+    let used = door.accounts.of(&caller.account, &defaults);
+    used.totals.requests.add(1);
+    noted.used = Some(used.clone());
+    let refusal = used.request().err();
+    let wanted = wanted(door, &caller, &via, path, now);
+    if let Wanted::Target(Some(target), what) = wanted {
+        let id = scrape::id(&target);
+        (noted.line.route, noted.line.target) = ("target", Some(id));
+        let headers = request.headers();
+        let query = request.uri().query();
+        let scrape = Scrape::new(door, &caller, &used, headers, (target, what), query, arrived);
+        let (answer, outcome) = match refusal {
+            Some(refusal) => scrape.refused(refusal),
+            None => scrape.answer().await,
+        };
+        note_outcome(door, &caller, &used, id, outcome, noted);
+        return answer;
+    }
+    if let Some(refusal) = refusal {
+        noted.line.outcome = Some(Outcome::OverQuota.name());
+        let answer =
+            sentence(StatusCode::TOO_MANY_REQUESTS, "the account has asked for more than it may; wait a moment");
+        let answer = answer::with_reason(answer, &format!("{}; {}", Outcome::OverQuota.name(), refusal.reason.name()));
+        return answer::with_retry(answer, refusal.retry_after);
+    }
+    match wanted {
+        Wanted::Target(..) | Wanted::Nothing => not_found(),
+        Wanted::Forbidden => sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics"),
+        Wanted::Discovery => {
+            noted.line.route = "discovery";
+            discover(door, &caller, request).await
+        }
+        Wanted::Account => {
+            noted.line.route = "account";
+            account_target::answer(door, &caller, &used, request.headers(), now)
+        }
+        Wanted::Instances => {
+            noted.line.route = "instances";
+            lists::instances(door, &caller, request.headers(), now)
+        }
+        Wanted::Nodes => {
+            noted.line.route = "nodes";
+            lists::nodes(door)
+        }
+        Wanted::Usage => {
+            noted.line.route = "usage";
+            lists::usage(&caller, &used)
+        }
+    }
+}
+
+/// What a path is for.
+enum Wanted {
+    /// An instance or a node; none where there is nothing that the caller may see.
+    Target(Option<Visible>, What),
+    Account,
+    Instances,
+    Nodes,
+    Usage,
+    Discovery,
+    /// A route that the credential is not for, whatever is behind it.
+    Forbidden,
+    Nothing,
+}
+
+fn wanted(door: &Door, caller: &Caller, via: &Via, path: &str, now: SystemTime) -> Wanted {
+    if discovery::is_route(path) {
+        return Wanted::Discovery;
+    }
+    let catalogue = &door.catalogue;
+    let wanted = match path.strip_prefix("/v1/instances/").and_then(|rest| rest.split_once('/')) {
+        Some((wanted, what)) => {
+            let what = match what {
+                "metrics" => What::Metrics,
+                "sensors" => What::Sensors,
+                _ => return Wanted::Nothing,
+            };
+            Wanted::Target(access::id(wanted).and_then(|id| access::visible(catalogue, caller, id, now)), what)
+        }
+        None => match (path, via) {
+            ("/metrics", Via::Label(label)) => {
+                Wanted::Target(access::visible_by_label(catalogue, caller, label, now), What::Metrics)
+            }
+            ("/v1/account/metrics", _) => Wanted::Account,
+            ("/v1/instances", _) => Wanted::Instances,
+            ("/v1/usage", _) => Wanted::Usage,
+            ("/v1/nodes", _) if caller.is_operator() => Wanted::Nodes,
+            _ => return Wanted::Nothing,
+        },
+    };
+    if caller.scopes.reads_metrics { wanted } else { Wanted::Forbidden }
+}
+
+/// What is no GET of a sane size. A GET with a body is where two servers read two requests.
+fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Some(answer);
+    }
+    let headers = request.headers();
+    let has_length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_length || headers.contains_key(TRANSFER_ENCODING) {
+        return Some(closing(sentence(StatusCode::BAD_REQUEST, "a GET has no body")));
+    }
+    let size = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    (size > TARGET_BYTES).then(|| sentence(StatusCode::URI_TOO_LONG, "the path and query are too long"))
+}
+
+/// What comes next on the connection is not to be read: it may be what somebody has hidden in the body.
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+fn nobody(door: &Door, reason: Unauthorised, path: &str) -> Answer {
+    door.about.unauthorised(reason);
+    if reason == Unauthorised::NotSynced {
+        let refused = if discovery::is_route(path) { "the inventory is not here yet" } else { "not ready yet" };
+        return answer::with_retry(
+            sentence(StatusCode::SERVICE_UNAVAILABLE, refused),
+            std::time::Duration::from_secs(1),
+        );
+    }
+    let mut answer = answer::typed(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", identity::ANSWER);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+fn note_outcome(door: &Door, caller: &Caller, used: &Use, id: Uuid, outcome: Outcome, noted: &mut Noted) {
+    noted.line.outcome = Some(outcome.name());
+    used.totals.scraped(id, outcome);
+    door.about.scraped(outcome, caller.account.is_operator);
+}
+
+async fn discover(door: &Door, caller: &Caller, request: &Request<Incoming>) -> Answer {
+    let headers = with_host(request);
+    let (path, query) = (request.uri().path(), request.uri().query());
+    match discovery::answer(path, query, &headers, caller, &door.catalogue, &door.discovery).await {
+        Some(answer) => answer.map(AnswerBody::whole),
+        None => not_found(),
+    }
+}
+
+/// HTTP/2 says in `:authority` what discovery looks for in `Host`.
+fn with_host(request: &Request<Incoming>) -> HeaderMap {
+    let mut headers = request.headers().clone();
+    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let (Some(authority), false) = (authority, headers.contains_key(HOST)) {
+        headers.insert(HOST, authority);
+    }
+    headers
+}

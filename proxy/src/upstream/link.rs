@@ -1,0 +1,220 @@
+//! One node's link: its connections, its places in flight, its circuit, and how they meet in one request.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Response, Uri, Version};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use sonde_inventory::Node;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::circuit::{Circuit, Next};
+use super::pool::{Line, Pool, Sent};
+use super::slots::Slots;
+use super::target::{Target, TargetError};
+use super::{CONNECT_DEADLINE, Fault, NodeTls, Question};
+
+/// While a request is in flight, a silent agent is asked this often whether it is there, and given so long to say so: half of the shortest deadline
+/// that scrapers usually have.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// What may be on its way in one body before it is read: an ordinary exposition, whole.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// Of all bodies on one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Largest head of an answer.
+const HEAD_BYTES: u32 = 32 << 10;
+
+pub(super) struct Link {
+    node: Arc<Node>,
+    target: Target,
+    tls: Option<NodeTls>,
+    pub(super) slots: Arc<Slots>,
+    circuit: Circuit,
+    pub(super) pool: Pool,
+    /// One connection is made at a time: those who come meanwhile share it, or its failure.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl Link {
+    pub(super) fn new(node: &Arc<Node>, tls: Option<NodeTls>, per_node: u32) -> Result<Self, TargetError> {
+        Ok(Self {
+            target: Target::of(node)?,
+            node: node.clone(),
+            tls,
+            slots: Arc::new(Slots::new(per_node)),
+            circuit: Circuit::default(),
+            pool: Pool::default(),
+            opening: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_to(&self, node: &Node) -> bool {
+        self.node.url == node.url && self.node.is_cmon == node.is_cmon
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.pool.count()
+    }
+
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// Whether it is known that the node cannot be reached; asking for it keeps it probed.
+    pub(super) fn is_open(self: &Arc<Self>) -> bool {
+        let is_open = self.circuit.is_open();
+        if is_open && self.circuit.wanted() {
+            self.start_probing();
+        }
+        is_open
+    }
+
+    /// One request, on a connection that is there or a new one. What was closed under us is tried once more: a GET can be.
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question) -> Result<(Response<Incoming>, Line), Fault> {
+        self.circuit.wanted();
+        if let Some(mut line) = self.pool.take() {
+            match line.send(self.request(question, &line)?).await {
+                Ok(response) => return Ok((response, line)),
+                Err(error) => tracing::debug!(node = %self.node.id, %error, "a connection to an agent had ended"),
+            }
+        }
+        let mut line = self.open().await?;
+        match line.send(self.request(question, &line)?).await {
+            Ok(response) => Ok((response, line)),
+            Err(error) => {
+                tracing::debug!(node = %self.node.id, %error, "an agent broke off");
+                Err(Fault::Unreachable)
+            }
+        }
+    }
+
+    fn request(&self, question: &Question, line: &Line) -> Result<Sent, Fault> {
+        let mut request = Sent::new(Empty::new());
+        *request.method_mut() = Method::GET;
+        *request.headers_mut() = question.headers.clone();
+        // Paths are ours, queries the scraper's: one that is no part of a URL is nobody's.
+        if let Line::Shared(_) = line {
+            let absolute = format!("https://{}{}", self.target.authority, question.path);
+            *request.uri_mut() = Uri::try_from(absolute).map_err(|_| Fault::Unreachable)?;
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            *request.uri_mut() = Uri::try_from(question.path.as_str()).map_err(|_| Fault::Unreachable)?;
+            let host = HeaderValue::from_str(&self.target.authority).map_err(|_| Fault::Unreachable)?;
+            request.headers_mut().insert(HOST, host);
+        }
+        Ok(request)
+    }
+
+    /// A connection of one's own or a part of a new one.
+    async fn open(self: &Arc<Self>) -> Result<Line, Fault> {
+        let _turn = self.opening.lock().await;
+        if self.circuit.is_open() {
+            return Err(Fault::Unreachable);
+        }
+        if let Some(line) = self.pool.take().filter(|line| matches!(line, Line::Shared(_))) {
+            return Ok(line);
+        }
+        match self.connect().await {
+            Ok(line) => Ok(line),
+            Err(error) => {
+                self.cut(&error);
+                Err(Fault::Unreachable)
+            }
+        }
+    }
+
+    /// The node cannot be reached: said once, and probed from now on.
+    fn cut(self: &Arc<Self>, error: &str) {
+        self.pool.clear();
+        let was_open = self.circuit.is_open();
+        if self.circuit.open() {
+            self.start_probing();
+        }
+        if !was_open {
+            tracing::warn!(node = %self.node.id, url = self.node.url, error, "a node cannot be reached; it is probed");
+        }
+    }
+
+    async fn connect(&self) -> Result<Line, String> {
+        let connecting = self.connect_at_leisure();
+        let connected = tokio::time::timeout(CONNECT_DEADLINE, connecting).await;
+        connected.unwrap_or_else(|_| Err(format!("no connection within {CONNECT_DEADLINE:?}")))
+    }
+
+    async fn connect_at_leisure(&self) -> Result<Line, String> {
+        let say = |error: &dyn std::fmt::Display| error.to_string();
+        let stream =
+            TcpStream::connect((self.target.host.as_str(), self.target.port)).await.map_err(|error| say(&error))?;
+        let _ = stream.set_nodelay(true);
+        if !self.target.is_tls {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| say(&error))?;
+            tokio::spawn(connection);
+            return Ok(Line::Alone(Some(sender)));
+        }
+        let tls = self.tls.as_ref().ok_or("there is no certificate for agents: [tier] is missing")?;
+        let connector = TlsConnector::from(tls(self.node.id)?);
+        let name = ServerName::try_from(self.target.host.clone()).map_err(|error| say(&error))?;
+        let stream = connector.connect(name, stream).await.map_err(|error| say(&error))?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| say(&error))?;
+            tokio::spawn(connection);
+            return Ok(Line::Alone(Some(sender)));
+        }
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(HEAD_BYTES)
+            .keep_alive_interval(ALIVE_EVERY)
+            .keep_alive_timeout(ALIVE_WITHIN);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| say(&error))?;
+        tokio::spawn(connection);
+        Ok(self.pool.add_shared(sender))
+    }
+
+    /// A scrape had no answer in time: is the agent slow, or the node away? One connection more tells.
+    pub(super) fn suspect(self: &Arc<Self>) {
+        let link = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let Some(link) = link.upgrade() else { return };
+            // Where one is being opened, that one tells.
+            let Ok(_turn) = link.opening.try_lock() else { return };
+            let reached = TcpStream::connect((link.target.host.as_str(), link.target.port));
+            if !matches!(tokio::time::timeout(CONNECT_DEADLINE, reached).await, Ok(Ok(_))) {
+                link.cut("it has not answered, and takes no connection");
+            }
+        });
+    }
+
+    fn start_probing(self: &Arc<Self>) {
+        tokio::spawn(probe(Arc::downgrade(self)));
+    }
+}
+
+/// Tries to reach a node until it has, or nobody wants it any more.
+async fn probe(link: Weak<Link>) {
+    for failures in 0.. {
+        let wait = match link.upgrade().map(|link| link.circuit.after(failures, Instant::now())) {
+            Some(Next::Wait(wait)) => wait,
+            Some(Next::Stop) | None => return,
+        };
+        tokio::time::sleep(wait).await;
+        let Some(link) = link.upgrade() else { return };
+        if let Ok(line) = link.connect().await {
+            link.circuit.close();
+            tracing::info!(node = %link.node.id, "a node is reached again");
+            if let Line::Alone(Some(sender)) = line {
+                link.pool.give_back(sender).await;
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The door as tenants and attackers meet it: a real proxy with its inventory on loopback, real TLS, and agents that do as they are told.
+
+mod agent;
+mod client;
+mod hostile;
+mod house;
+mod names;
+mod outcomes;
+mod tenancy;
