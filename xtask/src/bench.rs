@@ -7,6 +7,7 @@
 mod door;
 mod fork;
 mod load;
+mod native;
 mod scrape;
 mod wrk;
 
@@ -39,6 +40,10 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
             setup(For::Bench)?;
             return load::bench(workspace, known);
         }
+        known if native::NAMES.contains(&known) => {
+            setup(For::Bench)?;
+            return native::bench(workspace, known);
+        }
         "door" => {
             setup(For::Bench)?;
             return door::bench_door(workspace);
@@ -57,6 +62,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     preemption(workspace)?;
+    native::bench(workspace, name)?;
     load::bench(workspace, name)
 }
 

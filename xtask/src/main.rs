@@ -23,8 +23,8 @@ cargo xtask: set up, build, run and test Sonde. Each command first installs what
 
   cargo xtask up [--data-dir D]   build Sonde and its sensors, and run them on this machine; Ctrl-C ends it
   cargo xtask test [FILTER]       run every test, or those whose name contains FILTER
-  cargo xtask bench [NAME]        measure; NAME is run, scrape, preemption, isolation, fairness,
-                                  density, cost, start or all (the default)
+  cargo xtask bench [NAME]        measure; NAME is run, scrape, preemption, door, reading, thousand, births,
+                                  isolation, fairness, density, cost, start or all (the default)
   cargo xtask soak [MINUTES]      9,900 honest sensors and 100 hostile ones for an hour, or so many minutes
   cargo xtask sensors             build every sensor and test guest to target/sensors-out/*.wasm
   cargo xtask docs                write docs/series.md anew, out of the code

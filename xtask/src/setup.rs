@@ -39,7 +39,7 @@ struct Need {
 
 const NEEDS: [Need; 25] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
-    Need { program: "runc", package: "runc", wanted: &[For::Test] },
+    Need { program: "runc", package: "runc", wanted: &[For::Test, For::Bench] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
     Need { program: "redis-cli", package: "redis-tools", wanted: &[For::Test] },
     Need { program: "nginx", package: "nginx", wanted: &[For::Test, For::Bench] },
@@ -48,7 +48,7 @@ const NEEDS: [Need; 25] = [
     Need { program: "podman", package: "podman", wanted: &[For::Test] },
     Need { program: "lxc-start", package: "lxc", wanted: &[For::Test] },
     Need { program: "containerd", package: "containerd", wanted: &[For::Test] },
-    Need { program: "busybox", package: "busybox-static", wanted: &[For::Test] },
+    Need { program: "busybox", package: "busybox-static", wanted: &[For::Test, For::Bench] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },
     Need { program: "openssl", package: "openssl", wanted: &[For::Test] },
@@ -87,6 +87,14 @@ pub(crate) fn toolchain() -> Result<Toolchain, Error> {
         return Ok(found);
     }
     say("rustup cannot fetch the target; Debian's compiler for WebAssembly will do");
+    system_toolchain()
+}
+
+/// Debian's compiler, which builds the standard library for targets that nobody has a built one of here.
+pub(crate) fn system_toolchain() -> Result<Toolchain, Error> {
+    if let Ok(found) = Toolchain::system() {
+        return Ok(found);
+    }
     install(&DEBIAN_WASM)?;
     Toolchain::system().map_err(Error::Toolchain)
 }

@@ -4,6 +4,7 @@
 
 use rustix::thread::capabilities;
 use sonde_jail::agent::{CapabilitySet, keep_only};
+use sonde_listen::raise_descriptors;
 
 use crate::favour;
 
@@ -29,6 +30,7 @@ const AGENTS: CapabilitySet = CapabilitySet::SYS_PTRACE
 /// Asks the kernel for its favour, then gives up all but what the agent needs. To be called once the broker has been started.
 pub fn keep_agents() {
     let for_memory = favour::ask("agent", CapabilitySet::IPC_LOCK);
+    raise_descriptors();
     keep("agent", AGENTS | for_memory);
 }
 

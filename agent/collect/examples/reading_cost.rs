@@ -1,5 +1,7 @@
-//! What a reading costs: `reading_cost CGROUP_PREFIX [KEPT_FILES]` reads each instance whose cgroup path begins so, again and again for
-//! some seconds, beside a loop of bare `pread` over the same files of each, kept open. It prints medians over the rounds, for one instance.
+//! What a reading costs: `reading_cost CGROUP [KEPT_FILES [PART PARTS]]` reads each instance whose cgroup path has this in it, again and
+//! again for some seconds, beside a loop of bare `pread` over the same files of each, kept open. It prints medians over the rounds, for one
+//! instance. Both keep all files open, which is more descriptors than one process may have where there are many instances: then it is run for each
+//! of some parts of them.
 //!
 //! `cargo xtask bench reading` makes the instances.
 
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use sonde_collect::mounts::Controller;
+use sonde_collect::source::Fault;
 use sonde_collect::{Discovery, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Roots, source};
 
 /// What a reading reads each time of a hybrid machine, or of a unified one; what is not there is left out.
@@ -59,24 +62,38 @@ const KEPT_FILES: usize = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let prefix = arguments.next().ok_or("usage: reading_cost CGROUP_PREFIX [KEPT_FILES]")?;
+    let within = arguments.next().ok_or("usage: reading_cost CGROUP [KEPT_FILES [PART PARTS]]")?;
     let kept: usize = arguments.next().map_or(Ok(KEPT_FILES), |kept| kept.parse())?;
+    let part: usize = arguments.next().map_or(Ok(0), |part| part.parse())?;
+    let parts: usize = arguments.next().map_or(Ok(1), |parts| parts.parse())?;
     let roots = Arc::new(Roots::of_this_machine()?);
     let mut discovery = Discovery::new(roots.clone(), DiscoveryConfig::new(NodeId::new("cost")?));
     let began = Instant::now();
     discovery.scan();
     let scan_ms = began.elapsed().as_secs_f64() * 1e3;
-    let found: Vec<_> = discovery.instances().filter(|found| found.cgroup_path.starts_with(&prefix)).cloned().collect();
+    let wanted = discovery.instances().filter(|found| found.cgroup_path.contains(&within));
+    let found: Vec<_> =
+        wanted.enumerate().filter(|(at, _)| at % parts == part).map(|(_, found)| found.clone()).collect();
+
+    if found.is_empty() {
+        return Err(format!("no instance has {within} in its cgroup path").into());
+    }
 
     let budget = FdBudget::new(kept);
     let mut readers: Vec<_> =
         found.iter().map(|found| InstanceReader::new(found.clone(), roots.clone(), &budget)).collect();
     let mut bare = Bare::default();
     for (reader, found) in readers.iter_mut().zip(&found) {
-        let leader = reader.read()?.leader.map(|leader| leader.pid);
-        bare.add(&roots, found, leader);
+        let reading = reader.read()?;
+        if let Some(problem) = reading.problems.first() {
+            return Err(
+                format!("a reading lacks {}, and would be too cheap: {:?}", problem.file, problem.reason).into()
+            );
+        }
+        let added = bare.add(&roots, found, reading.leader.map(|leader| leader.pid));
+        added.map_err(|fault| format!("a file cannot be opened: {fault:?}"))?;
     }
-    let instances = readers.len().max(1);
+    let instances = readers.len();
     let mut times: [Vec<f64>; 4] = Default::default();
     let until = Instant::now() + FOR;
     // In turns, so that all see the same machine.
@@ -119,7 +136,7 @@ struct BareFile {
 }
 
 impl Bare {
-    fn add(&mut self, roots: &Roots, found: &Found, leader: Option<u32>) {
+    fn add(&mut self, roots: &Roots, found: &Found, leader: Option<u32>) -> Result<(), Fault> {
         self.buffer.resize(16 * 1024, 0);
         let of_cgroup = FILES.iter().filter_map(|(place, name)| match place {
             Some(controller) => Some((found.cgroups.v1(*controller)?.to_owned(), *name)),
@@ -130,13 +147,18 @@ impl Bare {
         let mut directories: HashMap<PathBuf, Arc<OwnedFd>> = HashMap::new();
         for (directory, name) in of_cgroup.chain(of_leader) {
             let path = directory.join(name);
-            let Ok(open) = source::open(&path) else { continue };
+            let open = match source::open(&path) {
+                Ok(open) => open,
+                Err(Fault::Gone | Fault::Unsupported) => continue,
+                Err(problem) => return Err(problem),
+            };
             let directory = directories.entry(directory).or_insert_with_key(|directory| {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 Arc::new(rustix::fs::open(directory, flags, Mode::empty()).expect("a file in it was opened just now"))
             });
             self.files.push(BareFile { open, directory: directory.clone(), name, path });
         }
+        Ok(())
     }
 
     fn kept_open(&mut self) {

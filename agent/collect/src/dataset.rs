@@ -14,28 +14,10 @@ use crate::mounts::Roots;
 use crate::node::zfs::{DATASETS, Named, POOLS, Value, parse_named};
 use crate::reading::Reading;
 use crate::source::Buffer;
+use crate::zfs::Objset;
 
 /// Between two looks through a pool's files for a data set that is not known: 10 µs a file, thousands of files.
 pub const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-/// What ZFS counts of one data set since it was mounted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Objset {
-    /// Its name.
-    pub dataset: String,
-    /// Reads, out of the cache or not.
-    pub reads: Option<u64>,
-    /// Bytes of these.
-    pub read_bytes: Option<u64>,
-    /// Writes.
-    pub writes: Option<u64>,
-    /// Bytes of these.
-    pub written_bytes: Option<u64>,
-    /// Files whose last name was removed.
-    pub unlinks: Option<u64>,
-    /// Of these, those whose space was given back.
-    pub unlinked: Option<u64>,
-}
 
 /// Where the counts of which data set are. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +94,7 @@ fn objset(text: &[u8], dataset: &str) -> Option<Objset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{FileSystem, Space};
+    use crate::reading::{FileSystem, Space};
 
     const HEAD: &str = "24 1 0x01 7 2160 221611904716 7145015038451\nname                            type data\n";
 

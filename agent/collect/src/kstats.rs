@@ -1,20 +1,13 @@
-//! A reading as a sensor sees it: statistics by module and name, and the instance's processes.
+//! A reading as a sensor sees it: statistics by module and name, and on Linux the instance's processes.
 //!
 //! The shapes are those of `sonde:sensor/kstats` and `processes`. Statistic names are a reading's field
 //! names and stay as they are; what a reading does not have is not listed.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::borrow::Cow;
 
-use crate::found::Found;
-use crate::mounts::Roots;
-use crate::process;
-use crate::reader::{started_unix_seconds, ticks_per_second};
-use crate::reading::{Freezer, MEMORY_PARTS, Objset, Reading, Stall};
-use crate::space::Space;
-
-/// The interface promises no more processes than this.
-pub const PROCESSES_MAX: usize = 1024;
+#[cfg(target_os = "linux")]
+pub use crate::processes::{PROCESSES_MAX, Process, processes};
+use crate::reading::{Freezer, MEMORY_PARTS, Objset, Reading, Space, Stall};
 
 /// The value of a statistic.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,34 +22,19 @@ pub enum KstatValue {
     Text(String),
 }
 
+/// Statistics by name. Ours are a reading's fields; a kernel that has kstats of its own has its own names.
+pub type Statistics = Vec<(Cow<'static, str>, KstatValue)>;
+
 /// A named group of statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kstat {
-    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `zfs`, `instance`.
+    /// `cpu`, `memory`, `pids`, `limits`, `pressure`, `net`, `tcp`, `udp`, `sockets`, `io`, `file_system`, `zfs`, `instance`; of a zone
+    /// the kernel's own.
     pub module: &'static str,
     /// An interface's, device's, data set's or resource's name; empty where there is one only.
     pub name: String,
     /// The statistics.
-    pub statistics: Vec<(&'static str, KstatValue)>,
-}
-
-/// A process of an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// As the node numbers it.
-    pub pid: u32,
-    /// The kernel's `comm`.
-    pub name: String,
-    /// `R`, `S`, `D`, `Z`, `T`, …
-    pub state: char,
-    /// Threads.
-    pub threads: u32,
-    /// Resident memory.
-    pub resident_bytes: u64,
-    /// CPU time, user and system.
-    pub cpu_milliseconds: u64,
-    /// Start, in milliseconds since 1970.
-    pub started_milliseconds: u64,
+    pub statistics: Statistics,
 }
 
 /// The kstats of a module, or of all where `module` is empty.
@@ -93,7 +71,7 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
         ]),
     }));
     if let Some(transport) = &reading.transport {
-        let unsigned = |(name, value): (_, Option<u64>)| Some((name, KstatValue::Unsigned(value?)));
+        let unsigned = |(name, value): (&'static str, Option<u64>)| Some((name.into(), KstatValue::Unsigned(value?)));
         all.push(only("tcp", transport.tcp.all().filter_map(unsigned).collect()));
         all.push(only("udp", transport.udp.all().filter_map(unsigned).collect()));
         let sockets = &transport.sockets;
@@ -115,11 +93,11 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
     all
 }
 
-fn present<const N: usize>(statistics: [(&'static str, Option<u64>); N]) -> Vec<(&'static str, KstatValue)> {
-    statistics.into_iter().filter_map(|(name, value)| Some((name, KstatValue::Unsigned(value?)))).collect()
+fn present<const N: usize>(statistics: [(&'static str, Option<u64>); N]) -> Statistics {
+    statistics.into_iter().filter_map(|(name, value)| Some((name.into(), KstatValue::Unsigned(value?)))).collect()
 }
 
-fn only(module: &'static str, statistics: Vec<(&'static str, KstatValue)>) -> Kstat {
+fn only(module: &'static str, statistics: Statistics) -> Kstat {
     Kstat { module, name: String::new(), statistics }
 }
 
@@ -132,7 +110,7 @@ fn file_system(space: &Space) -> Kstat {
         ("inodes", it.inodes),
         ("inodes_free", it.inodes_free),
     ]);
-    statistics.push(("age_seconds", KstatValue::Float(space.age.as_secs_f64())));
+    statistics.push(("age_seconds".into(), KstatValue::Float(space.age.as_secs_f64())));
     Kstat { module: "file_system", name: "/".to_owned(), statistics }
 }
 
@@ -154,7 +132,7 @@ fn data_set(objset: &Objset) -> Kstat {
 fn instance(reading: &Reading) -> Kstat {
     let mut statistics = Vec::new();
     if let Some(started) = reading.started_unix_seconds {
-        statistics.push(("started_unix_seconds", KstatValue::Float(started)));
+        statistics.push(("started_unix_seconds".into(), KstatValue::Float(started)));
     }
     if let Some(freezer) = reading.freezer {
         let word = match freezer {
@@ -162,7 +140,7 @@ fn instance(reading: &Reading) -> Kstat {
             Freezer::Freezing => "freezing",
             Freezer::Frozen => "frozen",
         };
-        statistics.push(("freezer", KstatValue::Text(word.to_owned())));
+        statistics.push(("freezer".into(), KstatValue::Text(word.to_owned())));
     }
     only("instance", statistics)
 }
@@ -220,7 +198,7 @@ fn memory(reading: &Reading) -> Kstat {
         ("swap_failures", events.swap_fail),
     ]);
     let parts = MEMORY_PARTS.into_iter().zip(memory.part_bytes);
-    statistics.extend(parts.filter_map(|(part, bytes)| Some((part, KstatValue::Unsigned(bytes?)))));
+    statistics.extend(parts.filter_map(|(part, bytes)| Some((part.into(), KstatValue::Unsigned(bytes?)))));
     only("memory", statistics)
 }
 
@@ -266,26 +244,4 @@ fn pressure_of(name: &str, stall: Stall) -> Kstat {
         name: name.to_owned(),
         statistics: present([("some_us", Some(stall.some_us)), ("full_us", stall.full_us)]),
     }
-}
-
-/// The instance's processes now, at most [`PROCESSES_MAX`]. One that ends meanwhile is left out.
-pub fn processes(roots: &Roots, found: &Found) -> Vec<Process> {
-    found.pids(roots, PROCESSES_MAX).into_iter().filter_map(|pid| process_of(&roots.proc, pid)).collect()
-}
-
-fn process_of(proc: &Path, pid: u32) -> Option<Process> {
-    let stat = process::stat(proc, pid).ok()?;
-    let ticks = stat.user_ticks.saturating_add(stat.system_ticks);
-    let started = std::time::Duration::try_from_secs_f64(started_unix_seconds(stat.start_ticks));
-    let started = SystemTime::UNIX_EPOCH.checked_add(started.ok()?)?;
-    let started = started.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(Process {
-        pid: stat.pid,
-        name: stat.comm,
-        state: char::from(stat.state),
-        threads: u32::try_from(stat.threads).unwrap_or(u32::MAX),
-        resident_bytes: stat.resident_pages.saturating_mul(rustix::param::page_size() as u64),
-        cpu_milliseconds: ticks.saturating_mul(1_000 / ticks_per_second()),
-        started_milliseconds: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
-    })
 }

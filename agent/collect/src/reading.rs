@@ -4,17 +4,17 @@
 //! limit that is not set is `None` too: a number that means "unlimited" never leaves the parsers.
 //! Counters are the kernel's own and count from the birth of the cgroup, the network namespace or the process.
 
+mod file_system;
 mod memory;
 
 use std::time::{Instant, SystemTime};
 
-pub(crate) use memory::memory_part;
-pub use memory::{MEMORY_PARTS, Memory, MemoryEvents};
+pub use file_system::{FileSystem, Space};
+pub use memory::{MEMORY_PARTS, Memory, MemoryEvents, memory_part};
 
-pub use crate::dataset::Objset;
-use crate::space::Space;
 use crate::state::ReadProblem;
 use crate::transport::Transport;
+pub use crate::zfs::Objset;
 
 /// The instance is no more: its cgroup was removed, or its process has ended or is another one now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::starvation;
@@ -200,20 +200,22 @@ impl Directory {
     /// Its inode, and whether there are directories in it, of what stands at the path now.
     pub(crate) fn look(&self) -> Result<(u64, bool), Fault> {
         let stat = rustix::fs::stat(&self.path)?;
-        Ok((stat.st_ino, stat.st_nlink != ALONE))
+        Ok((stat.st_ino, has_children(&stat)))
     }
 
     /// Whether there are directories in it. Of one that is gone by now it may say anything.
     pub(crate) fn has_children(&self) -> Result<bool, Fault> {
         match &self.open {
-            Some((fd, _)) => Ok(rustix::fs::fstat(fd)?.st_nlink != ALONE),
+            Some((fd, _)) => Ok(has_children(&rustix::fs::fstat(fd)?)),
             None => Ok(self.look()?.1),
         }
     }
 }
 
-/// Links of a directory without others in it: its name, and its own `.`.
-const ALONE: u64 = 2;
+/// A directory without others in it has two links: its name, and its own `.`.
+fn has_children(directory: &Stat) -> bool {
+    !matches!(directory.st_nlink, 2)
+}
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use file_system::{FileSystem, KINDS, Space};
+pub use file_system::KINDS;
 use file_system::{device_of, handle_number, said};
 use mount_table::mounts_of;
 pub use of_node::NodeSpace;
@@ -34,6 +34,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::leader::{self, Leader};
 use crate::mounts::Roots;
+pub use crate::reading::{FileSystem, Space};
 use crate::source::Buffer;
 
 /// A file system is asked no oftener than this; space is not lost in less.

@@ -181,6 +181,31 @@ fn the_next_container_of_the_same_name_is_another() {
     }
 }
 
+/// v1's lists must be opened each time; the cgroup2 tree's are taken for them only while they are about the same threads.
+#[test]
+fn a_hybrid_layouts_other_lists_are_taken_while_they_list_as_many_as_count() {
+    let tree = made(Layout::Hybrid);
+    let list = |mount, name, text| tree.write(&file(mount, &container(), name), text);
+    list("memory", "cgroup.procs", "11\n");
+    list("unified", "cgroup.procs", "11\n12\n");
+    list("unified", "cgroup.threads", "11\n12\n13\n");
+    let mut reader = reader(&tree, 100);
+    let mut counts = || {
+        let pids = reader.read().unwrap().pids;
+        (pids.processes, pids.live_threads, pids.zombies)
+    };
+    // Four tasks count: one has ended, or is not in the other tree.
+    assert_eq!(counts(), (Some(1), Some(3), Some(1)));
+    list("pids", "pids.current", "3\n");
+    assert_eq!(counts(), (Some(2), Some(3), Some(0)));
+    // Left in another cgroup of that tree.
+    list("unified", "cgroup.threads", "");
+    list("pids", "tasks", "11\n12\n");
+    assert_eq!(counts(), (Some(1), Some(2), Some(1)));
+    list("pids", "pids.current", "garbage\n");
+    assert_eq!(counts(), (Some(1), Some(2), None));
+}
+
 #[test]
 fn files_are_closed_with_their_reader() {
     let tree = made(Layout::Hybrid);

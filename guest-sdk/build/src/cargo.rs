@@ -200,7 +200,7 @@ fn run_cargo(
     profile: &str,
     options: &Options,
 ) -> Result<(), BuildError> {
-    let mut command = Command::new(&toolchain.cargo);
+    let mut command = toolchain.command();
     command
         .arg("build")
         .args(["--lib", "--target", TARGET, "--profile", profile])
@@ -209,12 +209,10 @@ fn run_cargo(
     for sensor in crates {
         command.args(["--package", &sensor.package]);
     }
-    clean(&mut command);
     command.env("CARGO_TARGET_DIR", target_dir(toolchain, options));
-    command.env("RUSTC", &toolchain.rustc);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags(workspace).join("\u{1f}"));
     if toolchain.way() == Way::System {
-        command.arg("-Zbuild-std=std,panic_abort").env("RUSTC_BOOTSTRAP", "1");
+        command.arg("-Zbuild-std=std,panic_abort");
     }
     if let Some(linker) = &toolchain.linker {
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
@@ -233,7 +231,7 @@ fn run_cargo(
 
 /// Takes out of the environment what an outer cargo put in for its own build: under `cargo test` or
 /// `cargo run` its compiler, flags and libraries would reach into ours.
-fn clean(command: &mut Command) {
+pub(crate) fn clean(command: &mut Command) {
     for name in [
         "CARGO",
         "CARGO_BUILD_TARGET",

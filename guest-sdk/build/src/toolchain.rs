@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cargo::clean;
+
 /// The target of every sensor written in Rust.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// The oldest compiler that the SDK builds with: the workspace's `rust-version`, like `1.95`.
@@ -81,6 +83,18 @@ impl Toolchain {
             Err(lack) => lack,
         };
         Self::fetched().map_err(|fetched| ToolchainError::None { lacks: format!("{installed}; {system}; {fetched}") })
+    }
+
+    /// A cargo that compiles with it, whatever an outer cargo has put into the environment. Debian's knows no target but its own: std is built with
+    /// what needs another (`-Zbuild-std`).
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.cargo);
+        clean(&mut command);
+        command.env("RUSTC", &self.rustc);
+        if self.way == Way::System {
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        command
     }
 
     /// Which way it is.

@@ -7,6 +7,7 @@ use crate::reading::Stall;
 /// Nanoseconds in a second, microseconds in a second, milliseconds in a second.
 const NS: f64 = 1e9;
 const US: f64 = 1e6;
+#[cfg(target_os = "linux")]
 const MS: f64 = 1e3;
 
 #[allow(
@@ -23,6 +24,7 @@ pub(crate) fn us(value: u64) -> Number {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "as above, with milliseconds")]
+#[cfg(target_os = "linux")]
 pub(crate) fn ms(value: u64) -> Number {
     Number::Float(value as f64 / MS)
 }

@@ -2,8 +2,7 @@
 
 use super::amounts::{int, us};
 use crate::described::{Described, Out, Row, counter, gauge};
-use crate::reading::{DeviceIo, DeviceLimit, HugePages};
-use crate::space::Space;
+use crate::reading::{DeviceIo, DeviceLimit, HugePages, Space};
 
 const BYTES: &str = "`io.stat`; v1: `blkio.throttle.io_service_bytes_recursive`";
 const OPERATIONS: &str = "`io.stat`; v1: `blkio.throttle.io_serviced_recursive`";

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::bytes;
 use crate::mounts::Roots;
 use crate::source::Buffer;
+pub use crate::zfs::{Pool, Rows, Value, Zfs};
 
 /// Pools and data sets that are read at most; a node of more is told in part.
 pub(crate) const POOLS: usize = 64;
@@ -19,40 +20,6 @@ pub(crate) const DATASETS: usize = 4096;
 const STRING: &[u8] = b"7";
 const SIGNED: [&[u8]; 2] = [b"1", b"3"];
 const UNSIGNED: [&[u8]; 2] = [b"2", b"4"];
-
-/// A number of a kstat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// Of an unsigned type.
-    Unsigned(u64),
-    /// Of a signed type.
-    Signed(i64),
-}
-
-/// Rows of a kstat: name and number.
-pub type Rows = Vec<(String, Value)>;
-
-/// One pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pool {
-    /// Its name.
-    pub name: String,
-    /// `ONLINE`, `DEGRADED`, …; none before OpenZFS 0.8.
-    pub state: Option<String>,
-    /// Its I/O kstat; empty since OpenZFS 2.1.
-    pub io: Rows,
-    /// Each data set that is open, by its name.
-    pub datasets: Vec<(String, Rows)>,
-}
-
-/// What ZFS tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Zfs {
-    /// The kstats of ZFS as a whole: the file's name and its rows.
-    pub modules: Vec<(String, Rows)>,
-    /// The pools.
-    pub pools: Vec<Pool>,
-}
 
 /// Reads all of it; none where there is no ZFS.
 pub fn read(roots: &Roots, buffer: &mut Buffer) -> Option<Zfs> {

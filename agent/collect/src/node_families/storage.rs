@@ -5,7 +5,7 @@ use sonde_expo::{Kind, Number};
 use crate::described::{Described, Out, Row, described, gauge};
 use crate::families::amounts::int;
 use crate::node::zfs::{Pool, Rows, Value, Zfs};
-use crate::space::{FileSystem, Space};
+use crate::reading::{FileSystem, Space};
 
 /// A mount point and what its file system said.
 type Mounted = (String, Space);

@@ -75,7 +75,7 @@ pub const MEMORY_PARTS: [&str; 13] = [
 ];
 
 /// Which of [`MEMORY_PARTS`] this name is.
-pub(crate) fn memory_part(name: &[u8]) -> Option<usize> {
+pub fn memory_part(name: &[u8]) -> Option<usize> {
     MEMORY_PARTS.iter().position(|part| part.as_bytes() == name)
 }
 

@@ -14,9 +14,10 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::file_system::{FileSystem, device_of, handle_number, said};
+use super::file_system::{device_of, handle_number, said};
 use super::mount_table::mounts_of;
 use crate::mounts::{Roots, unescaped};
+use crate::reading::FileSystem;
 use crate::source::Buffer;
 
 /// File systems of one instance that are asked at most. Containers have a handful, and each is some 10 µs.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::reading::{Cpu, CpuLately, Descriptors, Freezer, Interface, LeaderState, Reading, Stall, Throttling};
-use crate::space::{FileSystem, Space};
+use crate::reading::{
+    Cpu, CpuLately, Descriptors, FileSystem, Freezer, Interface, LeaderState, Reading, Space, Stall, Throttling,
+};
 
 fn reading() -> Reading {
     let mut reading = Reading::empty();

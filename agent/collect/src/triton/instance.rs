@@ -7,8 +7,7 @@ use super::caps::{CPUCAP, MEMCAP};
 use super::{Meta, Row, meta, nowhere};
 use crate::described::{Described, Out, counter, families_of, gauge};
 use crate::families::amounts::int;
-use crate::reading::{Interface, Reading};
-use crate::space::Space;
+use crate::reading::{Interface, Reading, Space};
 
 /// A collector, its rows, and how long its part of the reading took.
 struct Collector {
