@@ -221,7 +221,7 @@ impl Agent {
         };
         let keeper = Keeper::new(parts, with);
         let room = Room {
-            catalogue: catalogue.clone(),
+            catalogue,
             node: NodeGate::new(roots),
             threads,
             schedule,

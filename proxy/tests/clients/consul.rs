@@ -72,7 +72,7 @@ impl Vmagent {
 fn vmagent_follows_births_states_and_deaths() {
     in_own_network("consul::vmagent_follows_births_states_and_deaths", || {
         let web = instance(1, "acme", json!({ "groups": ["web"] }));
-        let town = Town::build(&[web.clone(), instance(2, "rival", json!({}))]);
+        let town = Town::build(&[web, instance(2, "rival", json!({}))]);
         let acme = town.certificate("acme");
         let vmagent = Vmagent::start(&town, &acme, "");
         vmagent.wait_for(&[(1, "passing", "up")]);
