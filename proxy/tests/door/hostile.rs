@@ -53,7 +53,7 @@ async fn two_requests_in_one_are_one_at_most() {
             "GET /_ping HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\ncontent-length: {length}\r\n\r\n{hidden}"
         ),
         format!("GET /_ping HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: +{length}\r\n\r\n{hidden}"),
-        format!("POST /_ping HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1\r\n\r\nx"),
+        "POST /_ping HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1\r\n\r\nx".to_owned(),
     ];
     for case in cases {
         let heard = raw(&house, case.as_bytes(), ENDED_WITHIN).await;
@@ -86,7 +86,7 @@ async fn a_head_that_is_no_head_is_refused() {
     ];
     for (case, expected) in cases {
         let heard = raw(&house, case.as_bytes(), ENDED_WITHIN).await;
-        let heard = heard.unwrap_or_else(|| panic!("{:.60?} is not closed", case));
+        let heard = heard.unwrap_or_else(|| panic!("{case:.60?} is not closed"));
         let (_, status) = answers(&heard);
         assert!(
             expected.contains(&status),
