@@ -28,9 +28,9 @@ const KEPT_KIB: u64 = 64 << 10;
 /// What pools of threads keep: they are bounded, and grow to their bound where there is work.
 const KEPT_TASKS: usize = 8;
 const KEPT_DESCRIPTORS: usize = 8;
-/// The honest ones are small; of the guests some are medium and some large.
-const MORE_CLASSES: usize = 2;
-/// A runner of all accounts stays once its class has been asked for: one for each processor, with this much of its own.
+/// The honest ones are small and light; of the guests some are medium and some large, and of each class some are light and some heavy.
+const MORE_ROOMS: usize = 5;
+/// A runner of all accounts stays once its room has been asked for: one for each processor, with this much of its own.
 const RUNNER_KIB: u64 = 48 << 10;
 const RUNNER_TASKS: usize = 8;
 const RUNNER_DESCRIPTORS: usize = 24;
@@ -143,8 +143,8 @@ impl Held {
     fn exceeds(&self, before: &Self, loaded: usize) -> Result<(), String> {
         let more = self.runners.saturating_sub(before.runners);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        if more > MORE_CLASSES * processors {
-            return Err(format!("{more} runners more, for {MORE_CLASSES} more classes"));
+        if more > MORE_ROOMS * processors {
+            return Err(format!("{more} runners more, for {MORE_ROOMS} more rooms"));
         }
         let most = Footprint {
             processes: before.footprint.processes + more,
