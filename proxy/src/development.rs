@@ -4,7 +4,7 @@
 //! that what a Prometheus was given goes on working; leaf certificates are made anew at each start. None of this is for a machine that others reach.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,9 +78,7 @@ impl Development {
         let data = folder.join("proxy");
         std::fs::create_dir_all(&data).map_err(|source| DevelopmentError::Write { path: data.clone(), source })?;
         let path = data.join(CONFIG);
-        let text = configuration(&own, &proxy_files, &tier_files.certificate);
-        write(&path, text.as_bytes())?;
-        let proxy = Proxy::start(path).await?;
+        let proxy = start_at(path, |port| configuration(port, &own, &proxy_files, &tier_files.certificate)).await?;
         let token = token(&proxy, &tls.join(TOKEN)).await?;
         let (accounts, _) = authority(AuthorityKind::Accounts)?;
         let certificate = certificate(&proxy, &accounts, &tls).await?;
@@ -98,10 +96,19 @@ impl Development {
     }
 }
 
-fn configuration(own: &CertificateFiles, proxy: &CertificateFiles, tier_ca: &Path) -> String {
-    let public = SocketAddr::from((Ipv4Addr::LOCALHOST, PUBLIC_PORT));
-    // Where another program has the port, any will do: everything that is written names the one that was taken.
-    let port = TcpListener::bind(public).map_or(0, |_| PUBLIC_PORT);
+/// Starts it at the port of tenants. Where another program has that, any will do: everything that is written names the one that was taken.
+async fn start_at(path: PathBuf, configuration: impl Fn(u16) -> String) -> Result<Proxy, DevelopmentError> {
+    write(&path, configuration(PUBLIC_PORT).as_bytes())?;
+    match Proxy::start(path.clone()).await {
+        Err(StartError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+            write(&path, configuration(0).as_bytes())?;
+            Ok(Proxy::start(path).await?)
+        }
+        started => Ok(started?),
+    }
+}
+
+fn configuration(port: u16, own: &CertificateFiles, proxy: &CertificateFiles, tier_ca: &Path) -> String {
     let path = |path: &Path| toml::Value::String(absolute(path).display().to_string()).to_string();
     format!(
         "# Written by `sonde up` at each start.\nsuffix = \"{SUFFIX}\"\n\n\

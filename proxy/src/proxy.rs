@@ -86,6 +86,10 @@ impl Proxy {
     /// See [`StartError`].
     pub async fn start(path: PathBuf) -> Result<Self, StartError> {
         let config = Config::load(&path)?;
+        // First: whoever is refused the port has touched nothing.
+        let listen = |address| move |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(config.public).await.map_err(listen(config.public))?;
+        let public = listener.local_addr().map_err(listen(config.public))?;
         let store = open(&config.store)?;
         let catalogue = Arc::<Catalogue>::default();
         store.follow(catalogue.clone()).await?;
@@ -93,9 +97,6 @@ impl Proxy {
         let socket = Socket::bind(&config.data_dir).await?;
         let tls = PublicTls::start(&config.tls)?;
         let upstream_files = config.tier.as_ref().map(UpstreamTls::start).transpose()?;
-        let listen = |address| move |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(config.public).await.map_err(listen(config.public))?;
-        let public = listener.local_addr().map_err(listen(config.public))?;
         let desk_listener = std::net::TcpListener::bind(config.admin).map_err(listen(config.admin))?;
         desk_listener.set_nonblocking(true).map_err(listen(config.admin))?;
         let admin = desk_listener.local_addr().map_err(listen(config.admin))?;

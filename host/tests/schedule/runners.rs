@@ -73,7 +73,14 @@ async fn who_computes_long_or_breaks_a_limit_runs_apart_from_who_does_neither() 
     let (light, heavy, breaker) =
         (node.sensor("light").await, node.sensor("heavy").await, node.sensor("breaker").await);
     let usage = Usage { cpu: Duration::from_millis(5), ..Usage::default() };
-    node.workers.on(heavy.digest, move |runner, order| runner.done(order.run, Outcome { usage, ..good() }));
+    node.workers.on(heavy.digest, move |runner, order| {
+        // No run is taken to have computed for longer than it was there.
+        let began = Instant::now();
+        while began.elapsed() < usage.cpu {
+            std::hint::spin_loop();
+        }
+        runner.done(order.run, Outcome { usage, ..good() });
+    });
     let overflows = || Outcome { result: Err(RunFailure::Stack), ..good() };
     node.workers.on(breaker.digest, move |runner, order| runner.done(order.run, overflows()));
     for (target, sensor) in [(1, &light), (2, &heavy), (3, &breaker)] {

@@ -8,7 +8,8 @@ use crate::town::{Town, WITHIN, in_own_network, up, wait_for_targets};
 
 fn config(town: &Town, token: &std::path::Path, query: &str) -> String {
     let (ca, port, token) = (town.house().server_ca.display(), town.port(), token.display());
-    let access = format!("tls_config: {{ ca_file: {ca} }}, authorization: {{ credentials_file: {token} }}");
+    let access =
+        format!("tls_config: {{ ca_file: {ca} }}, authorization: {{ type: Bearer, credentials_file: {token} }}");
     format!(
         "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
          scrape_configs:\n- {{ job_name: sonde, {access}, http_sd_configs: [ {{ url: 'https://127.0.0.1:{port}/v1/sd/http{query}', \

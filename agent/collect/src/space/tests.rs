@@ -124,9 +124,9 @@ fn one_that_is_gone_has_no_answer() {
     until(|| !watch.slot.lock().in_flight);
     assert_eq!(watch.last(Instant::now()), Lately::default());
     // Nor has another process of the same number.
-    let now = now + EVERY * 1000;
+    watch.slot.lock().next = None;
     watch.ask(&leader(std::process::id(), 1), now);
-    assert!(watch.slot.lock().next.is_some_and(|next| next > now), "it was asked");
+    assert!(watch.slot.lock().next.is_some(), "it was asked");
     until(|| !watch.slot.lock().in_flight);
     assert_eq!(watch.last(Instant::now()), Lately::default());
 }
