@@ -19,7 +19,7 @@ const FLOOR: &str = "[reading]\nfloor = \"50ms\"";
 const ITS_OWN: [&str; 5] = ["go_", "process_", "promhttp_", "node_scrape_", "node_exporter_"];
 /// Whole collectors of theirs that we have not, by the beginnings of their names: hardware's sensors and inventory, the clock's
 /// discipline and sources, what a process would have to be asked for, and files that others write.
-const COLLECTORS_NOT_OURS: [&str; 38] = [
+const COLLECTORS_NOT_OURS: [&str; 37] = [
     "node_arp_",
     "node_bcache_",
     "node_bonding_",
@@ -47,7 +47,6 @@ const COLLECTORS_NOT_OURS: [&str; 38] = [
     "node_thermal_zone_",
     "node_time_clocksource_",
     "node_time_zone_",
-    "node_timex_",
     "node_udp_queues",
     "node_xfs_",
     // Of the cpu collector: frequencies and throttling, which only hardware has.
