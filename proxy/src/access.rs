@@ -148,7 +148,7 @@ pub fn called(instance: &Instance) -> &str {
 }
 
 /// As a part of a name in DNS: lower case, and `-` for what has no place there.
-fn as_label(text: &str) -> String {
+pub(crate) fn as_label(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     text.chars().map(plain).collect()
 }
@@ -165,10 +165,15 @@ fn may_see(caller: &Caller, instance: &Instance, now: SystemTime) -> bool {
     is_own & caller.is_for_groups(&instance.groups) & is_remembered(instance, now)
 }
 
-fn is_remembered(instance: &Instance, now: SystemTime) -> bool {
-    let Some(ended) = instance.ended_at_ms.filter(|_| !instance.state.is_alive()) else { return true };
-    let ended = UNIX_EPOCH + Duration::from_millis(ended);
-    now.duration_since(ended).is_ok_and(|since| since <= REMEMBERED) || ended > now
+/// Whether an instance is still known to tenants: while it lives, and for a while after.
+pub(crate) fn is_remembered(instance: &Instance, now: SystemTime) -> bool {
+    leaves_at(instance).is_none_or(|leaves| now < leaves)
+}
+
+/// When an instance is forgotten without another word of its node.
+pub(crate) fn leaves_at(instance: &Instance) -> Option<SystemTime> {
+    let ended = instance.ended_at_ms.filter(|_| !instance.state.is_alive())?;
+    UNIX_EPOCH.checked_add(Duration::from_millis(ended))?.checked_add(REMEMBERED)
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use sonde_inventory::{Instance, Node, State};
 
+use super::Place;
 use super::query::{Query, Refusal, Selection};
-use super::{Place, view};
+use crate::access;
 
 /// The services that there are.
 const INSTANCES: &str = "sonde";
@@ -160,7 +161,7 @@ struct Check {
 
 fn entry_of_instance<'a>(instance: &'a Instance, place: &Place<'a>) -> Entry<'a> {
     let meta = [
-        ("alias", view::alias(instance).to_owned()),
+        ("alias", access::called(instance).to_owned()),
         ("image", instance.image.clone()),
         ("runtime", instance.runtime.clone()),
         ("state", instance.state.name().to_owned()),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sonde_inventory::{Instance, Node};
 
 use super::query::Refusal;
-use super::view;
+use crate::access;
 use crate::caller::Caller;
 
 /// What kind of targets is asked for: `role`.
@@ -60,9 +60,9 @@ fn instance<'a>(address: &'a str, instance: &Instance) -> Group<'a> {
     let id = instance.id.to_string();
     let labels = [
         ("instance", id.as_str()),
-        ("alias", view::alias(instance)),
+        ("alias", access::called(instance)),
         ("__meta_sonde_instance_id", &id),
-        ("__meta_sonde_alias", view::alias(instance)),
+        ("__meta_sonde_alias", access::called(instance)),
         ("__meta_sonde_name", &instance.name),
         ("__meta_sonde_image", &instance.image),
         ("__meta_sonde_runtime", &instance.runtime),

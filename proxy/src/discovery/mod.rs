@@ -30,8 +30,6 @@ use self::waiting::{Patience, Waiting};
 use crate::caller::Caller;
 use crate::names::ListKey;
 
-pub use self::view::LISTED_AFTER_END;
-
 /// What a refused client should wait, for those that read it: no client of discovery asks again sooner by itself.
 const RETRY_AFTER_SECONDS: u64 = 15;
 

@@ -6,6 +6,7 @@ use sonde_inventory::{Account, AccountName, Change, Instance, Key, Node, Snapsho
 use uuid::Uuid;
 
 use super::*;
+use crate::access::REMEMBERED;
 use crate::caller::Scopes;
 
 fn name(name: &str) -> AccountName {
@@ -128,11 +129,11 @@ async fn what_has_ended_is_listed_a_quarter_of_an_hour() {
     let ended = |state: &str, ago| record(0x11, "a", json!({ "state": state, "ended_at_ms": ms_ago(ago) }));
     let a = caller(&catalogue, "a", None);
     for (state, ago, expected) in [
-        ("gone", LISTED_AFTER_END - Duration::from_secs(5), vec!["11", "12"]),
-        ("gone", LISTED_AFTER_END, vec!["12"]),
-        ("stopped", LISTED_AFTER_END, vec!["12"]),
+        ("gone", REMEMBERED - Duration::from_secs(5), vec!["11", "12"]),
+        ("gone", REMEMBERED, vec!["12"]),
+        ("stopped", REMEMBERED, vec!["12"]),
         // It lives again, whatever was noted of its end.
-        ("running", LISTED_AFTER_END, vec!["11", "12"]),
+        ("running", REMEMBERED, vec!["11", "12"]),
     ] {
         catalogue.apply([Change::Instance(ended(state, ago))]);
         assert_eq!(ids(&list(&catalogue, &a, "/v1/discover").await), expected, "{state} {ago:?} ago");

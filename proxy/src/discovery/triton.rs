@@ -7,7 +7,7 @@ use serde::Serialize;
 use sonde_inventory::{Instance, Node};
 use uuid::Uuid;
 
-use super::view;
+use crate::access;
 
 #[derive(Serialize)]
 struct Containers<'a> {
@@ -41,7 +41,7 @@ pub(super) fn containers<'a>(instances: impl IntoIterator<Item = &'a Instance>) 
     let container = |instance: &'a Instance| Container {
         groups: &instance.groups,
         server_uuid: instance.node,
-        vm_alias: view::alias(instance),
+        vm_alias: access::called(instance),
         vm_brand: &instance.runtime,
         vm_image_uuid: &instance.image,
         vm_uuid: instance.id,

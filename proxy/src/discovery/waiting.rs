@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::consul::{self, Asked, Seen};
 use super::query::{Query, Refusal};
 use super::{Place, json, refusal, view};
+use crate::access;
 use crate::caller::Caller;
 
 /// Consul's default is 5 minutes. Prometheus and vmagent ask for 2 and give up soon after.
@@ -136,7 +137,7 @@ pub(super) async fn answer(
     drop(answer);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let until_leaving = seen.instances.iter().filter_map(|one| view::leaves_at(one)?.elapsed().err());
+        let until_leaving = seen.instances.iter().filter_map(|one| access::leaves_at(one)?.elapsed().err());
         let nap = until_leaving.map(|error| error.duration()).min().unwrap_or(left).min(left);
         tokio::select! {
             changed = revisions.changed() => { let _ = changed; }

@@ -12,6 +12,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use sonde_inventory::{AccountName, Catalogue};
 
+use crate::access::as_label;
+
 /// Characters of a label, five bits each.
 pub(super) const LABEL: usize = 32;
 /// RFC 4648's alphabet of base 32, lower case as names are here.
@@ -134,12 +136,6 @@ impl Index {
             self.by_label.insert(label, is_first.then(|| account.name.clone()));
         }
     }
-}
-
-/// A name as a label of DNS: lower case, and `-` for what has no place there.
-fn as_label(text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    text.chars().map(plain).collect()
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use super::labels::{Part, Shape};
 use super::lists::Lists;
 use super::serial::Serial;
 use super::{Prefix, Settings};
+use crate::access;
 use crate::discovery::shard::Shard;
-use crate::discovery::view;
 
 /// What changes the zone seldom may be kept longer.
 const NS_TTL: u32 = 3600;
@@ -200,7 +200,9 @@ impl Zone {
         };
         let all = self.catalogue.instances_of(account);
         let listed = all.iter().filter(|instance| {
-            view::is_listed(instance, now) && in_group(instance) && shard.is_none_or(|shard| shard.has(instance.id))
+            access::is_remembered(instance, now)
+                && in_group(instance)
+                && shard.is_none_or(|shard| shard.has(instance.id))
         });
         let records: Vec<Record> =
             listed.take(MOST_LISTED + 1).filter_map(|one| self.entry(name, wanted, one)).collect();
@@ -220,7 +222,7 @@ impl Zone {
         } else {
             let strings = [
                 format!("id={}", instance.id),
-                format!("alias={}", view::alias(instance)),
+                format!("alias={}", access::called(instance)),
                 format!("state={}", instance.state.name()),
             ];
             RData::TXT(TXT::new(strings.map(|text| shortened(&text)).into()))
