@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         let manifest = &sensor.sensor.manifest;
         let asked = manifest.resolve(&BTreeMap::new()).expect("every key has a default");
         let grant = Grant::decide(manifest, asked, &Policy::default()).expect("the policy allows it");
-        let input = RunInput { grant: Arc::new(grant), broker: Arc::new(NoInstance), state: Arc::from([]), slot: 0 };
+        let input = RunInput { grant: Arc::new(grant), broker: Arc::new(NoInstance), state: Arc::from([]), account: 0 };
         let result = sensor.run(input).await.result;
         if let Err(fault @ (RunFailure::Internal { .. } | RunFailure::Start { .. })) = result {
             panic!("{fault}");
