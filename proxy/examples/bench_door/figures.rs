@@ -67,6 +67,10 @@ pub async fn measure(folder: &Path) {
             Some(Door { name: name.to_owned(), pid: pid.trim().to_owned(), port })
         })
         .collect();
+    // First, while none has memory left over from what it was asked before.
+    for door in &doors {
+        idle(door, &door.client(folder, false)).await;
+    }
     for (what, is_http2, connections) in SHAPES {
         let mut of: Vec<[Vec<f64>; 3]> = doors.iter().map(|_| Default::default()).collect();
         for _ in 0..ROUNDS {
@@ -87,7 +91,6 @@ pub async fn measure(folder: &Path) {
     }
     for (door, rates) in doors.iter().zip(of) {
         println!("{} handshakes {SHAKING} {:.0}", door.name, median(rates));
-        idle(door, &door.client(folder, false)).await;
     }
 }
 
