@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
 use crate::model::{Instance, Node, Rival, State};
+use crate::names::AccountName;
 use crate::report::{Claim, Ended, MOST_INSTANCES, Refused, Report};
 use crate::write::{Record, Write};
 
@@ -91,7 +92,10 @@ impl Merge<'_> {
         }
         if let Some(standings) = &report.sensors {
             // Of accounts that have nothing there it has nothing to say.
-            let owners = self.catalogue.owners_on(self.node);
+            let mut owners = self.catalogue.owners_on(self.node);
+            // What it says in this very report counts too.
+            let may_run = |owner: &&AccountName| node.accounts.as_ref().is_none_or(|accounts| accounts.contains(owner));
+            owners.extend(report.instances.iter().map(|claim| &claim.owner).filter(may_run).cloned());
             let of_here = standings.iter().filter(|standing| owners.contains(&standing.account));
             node.sensors = of_here.cloned().collect();
         }
