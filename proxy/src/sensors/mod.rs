@@ -446,7 +446,9 @@ fn pushed(
     };
     let is_current = was.current.sha256 == version.sha256;
     let is_known = was.versions().any(|known| known.sha256 == version.sha256);
-    if !is_known && *asked.expected == Expected::Unsaid {
+    // All run what is pushed without a percent: so the current one, pushed again, ends what is being rolled out.
+    let ends_rollout = is_current && percent == WHOLE && was.next.is_some();
+    if (!is_known || ends_rollout) && *asked.expected == Expected::Unsaid {
         return Err(PushError::NotSaid(was.current.sha256));
     }
     let mut sensor = was.clone();
@@ -454,11 +456,10 @@ fn pushed(
         sensor.selector = selector.clone();
     }
     match (is_current, percent) {
-        (true, WHOLE) => sensor.current = version,
+        (_, WHOLE) => (sensor.current, sensor.next) = (version, None),
         (true, _) => {
             return Err(PushError::Conflict("this artifact is the current version already".to_owned()));
         }
-        (false, WHOLE) => (sensor.current, sensor.next) = (version, None),
         (false, percent) => sensor.next = Some(Rollout { version, percent }),
     }
     Ok(sensor)
