@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sonde_collect::{GroupSource, Match, Names, NodeId, ProcessGroup, Rules};
-use sonde_host::{Policy, Share};
+use sonde_host::{Digest, Policy, Share};
 
 mod listen;
 mod policy;
@@ -110,6 +110,8 @@ pub struct SensorRule {
     pub matching: Match,
     pub config: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, PathBuf>,
+    /// The one artifact that all this is for; any where there is none. Secrets of one are never another's.
+    pub digest: Option<Digest>,
 }
 
 /// The checked configuration.
@@ -305,7 +307,7 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
             "sensor {name:?}: neither a label nor an image can decide who gets secrets, since a tenant may have chosen it"
         ));
     }
-    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets })
+    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets, digest: None })
 }
 
 #[cfg(test)]

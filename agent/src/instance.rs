@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sonde_collect::reader::HeldTicks;
 use sonde_collect::{Found, InstanceReader, Judgement, Reason};
 use sonde_expo::Labels;
-use sonde_host::{Slot, TargetId};
+use sonde_host::{Digest, Slot, TargetId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub struct Placed {
     pub slot: Option<Arc<Slot>>,
     /// Why the version or configuration that should run does not, in a sentence.
     pub fault: Option<Arc<str>>,
+    /// The artifact that a proxy assigned here for the instance's account; none of the operator's.
+    pub assigned: Option<Digest>,
 }
 
 /// A living instance.

@@ -14,6 +14,7 @@ use sonde_broker::Client;
 use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
 use sonde_host::TargetId;
+use sonde_inventory::assignment::SensorStanding;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -85,6 +86,8 @@ pub(crate) struct Parts {
     pub(crate) finder: Finder,
     pub(crate) findings: mpsc::Receiver<Finding>,
     pub(crate) about: Arc<About>,
+    /// How sensors stand that proxies assigned.
+    pub(crate) standings: watch::Sender<Arc<Vec<SensorStanding>>>,
 }
 
 pub(crate) struct Keeper {
@@ -173,10 +176,22 @@ impl Keeper {
         let _ = self.reload_config(false).await;
         self.look_at_files().await;
         self.placing.write_state();
+        self.say_standings();
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.placing.state.forget(id);
         }
         self.sweep_state();
+    }
+
+    fn say_standings(&self) {
+        let now = self.placing.standings(&self.parts.catalogue.live());
+        self.parts.standings.send_if_modified(|before| {
+            let is_other = **before != now;
+            if is_other {
+                *before = Arc::new(now);
+            }
+            is_other
+        });
     }
 
     async fn look_at_files(&mut self) {

@@ -198,7 +198,10 @@ impl Agent {
             about: about.clone(),
         };
         let report = beside.as_ref().map(|(_, _, report)| report.clone()).or_else(|| config.report.clone());
+        let (standings, sensors) = watch::channel(Arc::default());
         let reporter = report.map(|settings| Reporter {
+            sensors,
+            config: config_now.clone(),
             node: node.uuid(),
             itself: about_this_node(settings.url.clone().unwrap_or_else(|| format!("{scheme}://{address}"))),
             settings,
@@ -218,6 +221,7 @@ impl Agent {
             finder,
             findings,
             about: about.clone(),
+            standings,
         };
         let keeper = Keeper::new(parts, with);
         let room = Room {

@@ -12,6 +12,8 @@ use sonde_broker::{Client, OpenDoors};
 use sonde_collect::{Found, Match};
 use sonde_expo::name::sample_names;
 use sonde_host::{Accounts, Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
+use sonde_inventory::assignment::SensorStanding;
+use sonde_inventory::sensor::Selected;
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
@@ -21,8 +23,11 @@ use crate::instance::{Instance, Placed};
 use crate::kernel::InstanceKernel;
 use crate::pushed::PushedSensors;
 use crate::reading_threads::ReadingThreads;
+use crate::report::claim;
 use crate::sensor_files::{NewFile, SensorFiles, Stamp};
 use crate::state_files::StateFiles;
+
+mod standings;
 
 /// What came of loading one file.
 pub(crate) struct Loaded {
@@ -39,6 +44,7 @@ struct PlacedAs {
     digest: Digest,
     grant: Arc<Grant>,
     secrets: BTreeMap<String, PathBuf>,
+    is_assigned: bool,
 }
 
 /// What sensors are placed with.
@@ -155,7 +161,7 @@ impl Placing {
             let name: Arc<str> = rule.name.as_str().into();
             let (slot, fault) = self.place_one(instance, config, &name, &rule, &placed).await;
             if slot.is_some() || fault.is_some() {
-                placed.push(Placed { name, slot, fault });
+                placed.push(Placed { name, slot, fault, assigned: rule.digest });
             }
         }
         let runs = |name: &Arc<str>| placed.iter().any(|placed| placed.slot.is_some() && placed.name == *name);
@@ -177,11 +183,15 @@ impl Placing {
                 matching: Match::default(),
                 config: Default::default(),
                 secrets: Default::default(),
+                digest: None,
             });
         }
         wanted.sort_by(|a, b| a.name.cmp(&b.name));
         wanted.dedup_by(|a, b| a.name == b.name);
-        let pushed = self.pushed.rules(&instance.owner);
+        let Some(claim) = claim(instance) else { return wanted };
+        let (id, groups, labels) = (claim.id, &claim.groups, &claim.labels);
+        let selected = Selected { id, name: &claim.name, alias: &claim.alias, groups, labels };
+        let pushed = self.pushed.rules(&instance.owner, &selected);
         let free = |rule: &SensorRule| wanted.iter().all(|of_operator| of_operator.name != rule.name);
         let pushed: Vec<SensorRule> = pushed.into_iter().filter(free).collect();
         wanted.extend(pushed);
@@ -208,7 +218,12 @@ impl Placing {
             return (None, Some(fault.into()));
         };
         let file_fault = file.fault.clone();
-        let Some(sensor) = file.sensor.clone() else { return (None, file_fault) };
+        let is_meant = |sensor: &Arc<Sensor>| rule.digest.is_none_or(|digest| digest == sensor.digest);
+        let Some(sensor) = file.sensor.clone().filter(is_meant) else {
+            // Until what is assigned is loaded, what ran before goes on, where it may.
+            let before = rule.digest.and_then(|_| self.before(instance, name, config));
+            return (before, file_fault);
+        };
         match decide(&sensor, rule, config, beside) {
             Ok(grant) => (Some(self.ensure(instance, config, name, rule, sensor, grant).await), file_fault),
             Err(fault) => {
@@ -226,6 +241,20 @@ impl Placing {
         }
     }
 
+    /// What an account's sensor of this name runs as on the instance, if the policy still allows it.
+    fn before(&self, instance: &Instance, name: &Arc<str>, config: &Config) -> Option<Arc<Slot>> {
+        let before = self.slots.get(&(instance.id(), name.clone())).filter(|before| before.placed_as.is_assigned)?;
+        let slot = &before.slot;
+        let may_run =
+            *slot.account.name == *instance.owner && slot.grant.is_within(&slot.sensor.manifest, &config.policy);
+        may_run.then(|| slot.clone())
+    }
+
+    /// What became of what proxies assigned here.
+    pub(crate) fn standings(&self, instances: &[Arc<Instance>]) -> Vec<SensorStanding> {
+        standings::of(&self.pushed, instances)
+    }
+
     /// The slot in which exactly this runs: the one there is, or a new one in its place.
     async fn ensure(
         &mut self,
@@ -238,7 +267,12 @@ impl Placing {
     ) -> Arc<Slot> {
         let key = (instance.id(), name.clone());
         let grant = Arc::new(grant);
-        let placed_as = PlacedAs { digest: sensor.digest, grant: grant.clone(), secrets: rule.secrets.clone() };
+        let placed_as = PlacedAs {
+            digest: sensor.digest,
+            grant: grant.clone(),
+            secrets: rule.secrets.clone(),
+            is_assigned: rule.digest.is_some(),
+        };
         let account = self.with.accounts.account(&instance.owner, &config.share(&instance.owner));
         if let Some(before) = self.slots.get(&key) {
             if before.placed_as == placed_as {
@@ -341,6 +375,7 @@ mod tests {
             matching,
             config: BTreeMap::new(),
             secrets: secret.then(|| ("key".to_owned(), PathBuf::from("k"))).into_iter().collect(),
+            digest: None,
         };
         let labelled = Metadata { labels: vec![("a".into(), "b".into())], ..Metadata::default() };
         let place = Place { kubelets: true, ..Place::default() };

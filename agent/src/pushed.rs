@@ -1,8 +1,8 @@
 //! Sensors that accounts have pushed: a folder for each account, looked at as the operator's is.
 //!
 //! `state_dir/pushed/ACCOUNT/NAME.wasm`, and beside it `NAME.json` with its settings where it has any. Whoever brings them writes whole files and
-//! renames; what is here runs on although they are away. A pushed sensor runs on instances of its account and no others, is compiled on
-//! its account's bill, and has no secrets. The operator's sensors are placed before it: their names and families are not to be had.
+//! renames; what is here runs on although they are away. A folder that a proxy fills has a list besides ([`assigned`]), which says what runs where, with which secrets.
+//! A pushed sensor runs on instances of its account and no others, and is compiled on its account's bill. The operator's sensors are placed before it: their names and families are not to be had.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use sonde_collect::Match;
-use sonde_host::{LoadError, Sensor};
+use sonde_host::{Digest, LoadError, Sensor};
+use sonde_inventory::sensor::Selected;
 
 use crate::config::{SensorRule, is_plain_name};
 use crate::sensor_files::{NewFile, SensorFile, SensorFiles, Stamp};
+
+pub(crate) mod assigned;
+
+use assigned::{ListStamp, Listed};
 
 /// Below the agent's state.
 pub(crate) const FOLDER: &str = "pushed";
@@ -35,6 +40,20 @@ struct OfAccount {
     files: SensorFiles,
     /// By the sensor's name.
     settings: BTreeMap<String, Settings>,
+    /// What a proxy assigned, where one fills the folder.
+    listed: Option<(ListStamp, Vec<Listed>)>,
+}
+
+impl OfAccount {
+    /// Reads the list where it is another. Whether it was.
+    fn look_at_list(&mut self, folder: &Path) -> bool {
+        let stamp = assigned::stamp(folder);
+        if stamp == self.listed.as_ref().map(|(stamp, _)| *stamp) {
+            return false;
+        }
+        self.listed = stamp.map(|stamp| (stamp, assigned::read(folder).unwrap_or_default()));
+        true
+    }
 }
 
 /// All accounts' sensors.
@@ -76,6 +95,7 @@ impl PushedSensors {
             look.new.extend(files.new.into_iter().map(|file| (account.clone(), file)));
             let settings = settings(&folder, &of_account.files);
             look.changed |= settings != of_account.settings;
+            look.changed |= of_account.look_at_list(&folder);
             of_account.settings = settings;
         }
         look
@@ -95,9 +115,13 @@ impl PushedSensors {
         self.accounts.get_mut(account).is_some_and(|of_account| of_account.files.loaded(file, stamp, loaded))
     }
 
-    /// A rule for each sensor of an account, by name.
-    pub(crate) fn rules(&self, account: &str) -> Vec<SensorRule> {
+    /// A rule for each sensor of an account that is for this instance of it, by name.
+    pub(crate) fn rules(&self, account: &str, instance: &Selected<'_>) -> Vec<SensorRule> {
         let Some((account, of_account)) = self.accounts.get_key_value(account) else { return Vec::new() };
+        if let Some((_, listed)) = &of_account.listed {
+            let rules = listed.iter().filter_map(|sensor| self.listed_rule(account, of_account, sensor, instance));
+            return rules.take(MOST_SENSORS).collect();
+        }
         let rule = |(file, _): (&str, &SensorFile)| {
             let name = file.strip_suffix(".wasm").unwrap_or(file);
             SensorRule {
@@ -107,10 +131,56 @@ impl PushedSensors {
                 matching: Match::default(),
                 config: of_account.settings.get(name).map(|settings| settings.config.clone()).unwrap_or_default(),
                 secrets: BTreeMap::new(),
+                digest: None,
             }
         };
         let named_well = |(file, _): &(&str, &SensorFile)| file.strip_suffix(".wasm").is_some_and(is_plain_name);
         of_account.files.iter().filter(named_well).take(MOST_SENSORS).map(rule).collect()
+    }
+
+    /// A listed sensor on an instance. A next version that is not loaded leaves the instance with the current one.
+    fn listed_rule(
+        &self,
+        account: &Arc<str>,
+        of_account: &OfAccount,
+        sensor: &Listed,
+        instance: &Selected<'_>,
+    ) -> Option<SensorRule> {
+        let is_loaded = |digest: Digest, file: &str| {
+            let loaded = of_account.files.get(file).and_then(|file| file.sensor.as_ref());
+            loaded.is_some_and(|sensor| sensor.digest == digest)
+        };
+        let chosen = sensor.for_instance(instance)?;
+        let (version, file) = match chosen {
+            (version, file) if is_loaded(version.digest(), &file) => (version, file),
+            _ => sensor.versions().next()?,
+        };
+        Some(SensorRule {
+            name: sensor.name.as_str().to_owned(),
+            file,
+            pushed_by: Some(account.clone()),
+            matching: Match::default(),
+            config: version.config.clone(),
+            secrets: version.secret_files(&self.folder.join(&**account), &sensor.name),
+            digest: Some(version.digest()),
+        })
+    }
+
+    /// Each version of each listed sensor, by account, with what became of its file: loaded, or why not; none while it is being loaded.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (&Arc<str>, &Listed, Digest, Option<Result<(), &str>>)> {
+        self.accounts.iter().flat_map(|(account, of_account)| {
+            let listed = of_account.listed.iter().flat_map(|(_, listed)| listed);
+            listed.flat_map(move |sensor| {
+                sensor.versions().map(move |(version, file)| {
+                    let file = of_account.files.get(&file);
+                    let is_loaded =
+                        file.and_then(|file| file.sensor.as_ref()).is_some_and(|s| s.digest == version.digest());
+                    let fault = file.and_then(|file| file.fault.as_deref());
+                    let became = if is_loaded { Some(Ok(())) } else { fault.map(Err) };
+                    (account, sensor, version.digest(), became)
+                })
+            })
+        })
     }
 }
 
@@ -142,7 +212,13 @@ mod tests {
     use super::*;
 
     fn names(pushed: &PushedSensors, account: &str) -> Vec<String> {
-        pushed.rules(account).into_iter().map(|rule| rule.name).collect()
+        rules(pushed, account).into_iter().map(|rule| rule.name).collect()
+    }
+
+    fn rules(pushed: &PushedSensors, account: &str) -> Vec<SensorRule> {
+        let labels = Default::default();
+        let id = uuid::Uuid::nil();
+        pushed.rules(account, &Selected { id, name: "", alias: "", groups: &[], labels: &labels })
     }
 
     #[test]
@@ -165,7 +241,7 @@ mod tests {
         std::fs::write(of("a").join("x.json"), br#"{"config": {"port": "80"}}"#).unwrap();
         let look = pushed.look();
         assert!(look.changed && look.new.is_empty());
-        assert_eq!(pushed.rules("a")[0].config["port"], "80");
+        assert_eq!(rules(&pushed, "a")[0].config["port"], "80");
         assert!(!pushed.look().changed);
         std::fs::remove_dir_all(of("b")).unwrap();
         std::fs::remove_file(of("a").join("y.wasm")).unwrap();

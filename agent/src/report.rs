@@ -1,9 +1,10 @@
-//! Telling a proxy what runs here: everything once, then what changes, at once for births and deaths.
+//! Telling a proxy what runs here: everything once, then what changes, at once for births and deaths; and hearing from it what is to run.
 //!
 //! A task of its own that reads what others publish and is waited for by nobody: where no proxy answers, the agent goes on as without any. One proxy is told
 //! at a time, because they share what they hear; when it fails, the next is, after a wait that doubles and is never the same on two nodes.
 //! State is what scrapes have found; what is not scraped is looked at now and then, and at birth.
 
+mod carrier;
 mod ledger;
 mod link;
 mod view;
@@ -13,18 +14,22 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sonde_inventory::assignment::SensorStanding;
 use sonde_inventory::report as itself;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::Report;
+use crate::config::{Config, Report};
 use crate::instance::Catalogue;
 use crate::keeper::stopped;
 use crate::reading_threads::ReadingThreads;
+use carrier::{Carrier, Told};
 use ledger::Ledger;
 use link::{Link, Outcome};
 use view::View;
+
+pub(crate) use view::claim;
 
 /// A node's beats within its lease: two may be lost.
 const BEATS: u32 = 3;
@@ -46,6 +51,9 @@ pub(crate) struct Reporter {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) threads: Arc<ReadingThreads>,
     pub(crate) about: Arc<About>,
+    /// How sensors stand that proxies assigned.
+    pub(crate) sensors: watch::Receiver<Arc<Vec<SensorStanding>>>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
 }
 
 impl Reporter {
@@ -56,13 +64,16 @@ impl Reporter {
             () = stopped(&mut stop) => return,
             looked = ready.wait_for(|ready| *ready) => if looked.is_err() { return },
         }
+        let (tell, told) = watch::channel(None);
+        let carrier = Carrier::new(self.settings.clone(), self.config.clone(), told);
         tokio::select! {
             () = stopped(&mut stop) => {}
-            () = self.tell() => {}
+            () = self.tell(&tell) => {}
+            () = carrier.run() => {}
         }
     }
 
-    async fn tell(self) {
+    async fn tell(self, assigned: &watch::Sender<Option<Told>>) {
         let mut changes = self.catalogue.changes();
         let mut view = View::default();
         let mut ledger = Ledger::new(self.node, self.itself.clone(), session(self.node));
@@ -71,10 +82,15 @@ impl Reporter {
         loop {
             changes.mark_unchanged();
             let claims = view.look(&self.catalogue, &self.threads).await;
-            let report = ledger.next(claims, &self.catalogue);
+            let standings = self.sensors.borrow().clone();
+            let report = ledger.next(claims, &self.catalogue, &standings);
             match proxies.current().send(&report).await {
                 Outcome::Taken(taken) => {
                     self.about.reports.add(1);
+                    if let Some(mark) = taken.assignments {
+                        let proxy = proxies.current().proxy().to_owned();
+                        assigned.send_replace(Some(Told { proxy, mark }));
+                    }
                     beat = Duration::from_millis(taken.lease_ms).max(SHORTEST_LEASE) / BEATS;
                     ledger.taken();
                     proxies.is_well();

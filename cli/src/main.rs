@@ -19,12 +19,17 @@ mod proxy;
 mod sensor_build;
 #[cfg(feature = "compiler")]
 mod sensor_inspect;
+mod sensor_logs;
+mod sensor_ls;
 mod sensor_new;
+mod sensor_push;
 mod sensor_release;
+mod sensor_rm;
 #[cfg(feature = "compiler")]
 mod sensor_test;
 mod signals;
 mod table;
+mod tenant;
 mod token;
 mod up;
 mod wiping;
@@ -55,7 +60,7 @@ enum Command {
     Agent(agent::AgentArgs),
     /// Run the tenants' door
     Proxy(proxy::ProxyArgs),
-    /// A sensor author's day: new, build, inspect, test; and release, an operator's
+    /// A sensor author's day: new, build, inspect, test, push, ls, rm, logs; and release, an operator's
     #[command(subcommand)]
     Sensor(Sensor),
     /// Look at instances
@@ -101,6 +106,14 @@ enum Sensor {
     /// Run a .wasm once under the node's exact limits, against a host and port
     #[cfg(feature = "compiler")]
     Test(sensor_test::Test),
+    /// Send a .wasm to your account's instances, through a proxy
+    Push(sensor_push::Push),
+    /// List what your account pushed, and how it does
+    Ls(sensor_ls::Ls),
+    /// Take a pushed sensor away
+    Rm(sensor_rm::Rm),
+    /// Say what a pushed sensor logged, and how it last failed
+    Logs(sensor_logs::Logs),
     /// Let a sensor run again that was quarantined or backed off
     Release(sensor_release::Release),
 }
@@ -131,6 +144,10 @@ fn main() -> ExitCode {
         Command::Sensor(Sensor::Inspect(inspect)) => inspect.run(),
         #[cfg(feature = "compiler")]
         Command::Sensor(Sensor::Test(test)) => test.run(),
+        Command::Sensor(Sensor::Push(push)) => push.run(),
+        Command::Sensor(Sensor::Ls(ls)) => ls.run(),
+        Command::Sensor(Sensor::Rm(rm)) => rm.run(),
+        Command::Sensor(Sensor::Logs(logs)) => logs.run(),
         Command::Sensor(Sensor::Release(release)) => release.run(),
         Command::Instance(Instance::Ls(ls)) => ls.run(),
         Command::Account(account) => account.run(),

@@ -85,6 +85,7 @@ fn put(record: Record) -> Write {
         Record::Account(account) => Write::put(None, Arc::unwrap_or_clone(account)),
         Record::Node(node) => Write::put(None, Arc::unwrap_or_clone(node)),
         Record::Instance(instance) => Write::put(None, Arc::unwrap_or_clone(instance)),
+        Record::Sensor(sensor) => Write::put(None, Arc::unwrap_or_clone(sensor)),
     }
 }
 

@@ -3,15 +3,17 @@
 //! Readers take an `Arc` of a record and let go of the lock, so a change is seen by the next request and by none halfway. Before the
 //! first snapshot the catalogue is not synced, and whoever would list it must say so instead of listing nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::change::{Change, Key, Snapshot};
 use crate::model::{Account, Instance, Node, State};
 use crate::names::AccountName;
+use crate::sensor::{ArtifactDigest, PushedSensor, SensorName, short};
 
 /// See the module.
 #[derive(Debug)]
@@ -39,8 +41,25 @@ struct Records {
     of_token: HashMap<String, AccountName>,
     /// From an issued certificate's SHA-256 in hexadecimal.
     of_certificate: HashMap<String, AccountName>,
+    sensors: HashMap<AccountName, OfAccount>,
     /// How often an account was put or taken away.
     accounts_revision: u64,
+}
+
+/// What an account pushed.
+#[derive(Debug, Default)]
+struct OfAccount {
+    sensors: BTreeMap<SensorName, Arc<PushedSensor>>,
+    /// Over all of them: it is asked for with each report of a node.
+    mark: String,
+}
+
+impl OfAccount {
+    fn mark_anew(&mut self) {
+        let mut hash = Sha256::new();
+        self.sensors.values().for_each(|sensor| hash.update(sensor.mark()));
+        self.mark = short(hash.finalize().into());
+    }
 }
 
 impl Default for Catalogue {
@@ -56,6 +75,7 @@ impl Catalogue {
         snapshot.accounts.into_iter().for_each(|account| fresh.put_account(account));
         snapshot.nodes.into_iter().for_each(|node| fresh.put_node(node));
         snapshot.instances.into_iter().for_each(|instance| fresh.put_instance(instance));
+        snapshot.sensors.into_iter().for_each(|sensor| fresh.put_sensor(sensor));
         fresh.leases.extend(snapshot.leases);
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         fresh.accounts_revision += records.accounts_revision + 1;
@@ -172,6 +192,54 @@ impl Catalogue {
         ids.filter_map(|id| records.instances.get(id).cloned()).collect()
     }
 
+    pub fn sensor(&self, account: &AccountName, name: &SensorName) -> Option<Arc<PushedSensor>> {
+        self.read().sensors.get(account)?.sensors.get(name).cloned()
+    }
+
+    /// What an account pushed, by name.
+    pub fn sensors_of(&self, account: &AccountName) -> Vec<Arc<PushedSensor>> {
+        let records = self.read();
+        records.sensors.get(account).into_iter().flat_map(|of| of.sensors.values().cloned()).collect()
+    }
+
+    /// Sensors of accounts that are not there.
+    pub fn ownerless_sensors(&self) -> Vec<Arc<PushedSensor>> {
+        let records = self.read();
+        let ownerless = records.sensors.iter().filter(|(account, _)| !records.accounts.contains_key(*account));
+        ownerless.flat_map(|(_, of)| of.sensors.values().cloned()).collect()
+    }
+
+    /// All artifacts that any sensor refers to.
+    pub fn artifacts(&self) -> HashSet<ArtifactDigest> {
+        let records = self.read();
+        let sensors = records.sensors.values().flat_map(|of| of.sensors.values());
+        sensors.flat_map(|sensor| sensor.versions()).map(|version| version.sha256).collect()
+    }
+
+    /// The accounts that own an instance on a node which is not gone, by name. Of one that another node has, and this one claims too, the owner is not among them.
+    pub fn owners_on(&self, node: Uuid) -> BTreeSet<AccountName> {
+        let records = self.read();
+        let instances = records.of_node.get(&node).into_iter().flatten().filter_map(|id| records.instances.get(id));
+        let present = instances.filter(|instance| instance.state != State::Gone && !instance.is_claimed_twice());
+        present.map(|instance| instance.owner.clone()).collect()
+    }
+
+    /// What changes with anything that a node is to run: the owners there that have an account, and what they pushed. Empty where that is nothing.
+    pub fn assignment_mark(&self, node: Uuid) -> String {
+        let owners = self.owners_on(node);
+        let records = self.read();
+        let mut hash = Sha256::new();
+        let mut is_empty = true;
+        for owner in owners.iter().filter(|owner| records.accounts.contains_key(*owner)) {
+            let Some(of_account) = records.sensors.get(owner) else { continue };
+            is_empty = false;
+            hash.update(owner.as_str());
+            hash.update([0]);
+            hash.update(&of_account.mark);
+        }
+        if is_empty { String::new() } else { short(hash.finalize().into()) }
+    }
+
     /// How many there are: accounts, nodes, instances.
     pub fn counts(&self) -> (usize, usize, usize) {
         let records = self.read();
@@ -185,11 +253,13 @@ impl Records {
             Change::Account(account) => self.put_account(account),
             Change::Node(node) => self.put_node(node),
             Change::Instance(instance) => self.put_instance(instance),
+            Change::Sensor(sensor) => self.put_sensor(sensor),
             Change::Lease(node) => drop(self.leases.insert(node)),
             Change::Gone(Key::Lease(node)) => drop(self.leases.remove(&node)),
             Change::Gone(Key::Account(name)) => self.drop_account(&name),
             Change::Gone(Key::Node(id)) => drop(self.nodes.remove(&id)),
             Change::Gone(Key::Instance(id)) => self.drop_instance(id),
+            Change::Gone(Key::Sensor(account, name)) => self.drop_sensor(&account, &name),
         }
     }
 
@@ -221,6 +291,21 @@ impl Records {
             if self.of_certificate.get(&certificate.sha256) == Some(name) {
                 self.of_certificate.remove(&certificate.sha256);
             }
+        }
+    }
+
+    fn put_sensor(&mut self, sensor: PushedSensor) {
+        let of_account = self.sensors.entry(sensor.account.clone()).or_default();
+        of_account.sensors.insert(sensor.name.clone(), Arc::new(sensor));
+        of_account.mark_anew();
+    }
+
+    fn drop_sensor(&mut self, account: &AccountName, name: &SensorName) {
+        let Some(of_account) = self.sensors.get_mut(account) else { return };
+        of_account.sensors.remove(name);
+        of_account.mark_anew();
+        if of_account.sensors.is_empty() {
+            self.sensors.remove(account);
         }
     }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::model::{Account, Instance, Node};
 use crate::names::AccountName;
+use crate::sensor::{PushedSensor, SensorName};
 
 /// What a record is found by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,7 @@ pub enum Key {
     Account(AccountName),
     Node(Uuid),
     Instance(Uuid),
+    Sensor(AccountName, SensorName),
     /// That a node speaks; gone when its lease has ended.
     Lease(Uuid),
 }
@@ -24,6 +26,7 @@ pub enum Change {
     Account(Account),
     Node(Node),
     Instance(Instance),
+    Sensor(PushedSensor),
     /// A node speaks.
     Lease(Uuid),
     Gone(Key),
@@ -35,6 +38,7 @@ pub struct Snapshot {
     pub accounts: Vec<Account>,
     pub nodes: Vec<Node>,
     pub instances: Vec<Instance>,
+    pub sensors: Vec<PushedSensor>,
     /// The nodes that speak.
     pub leases: Vec<Uuid>,
 }

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::artifacts::{Bytes, Kept};
 use crate::catalogue::Catalogue;
 use crate::change::{Change, Key, Snapshot};
+use crate::sensor::ArtifactDigest;
 use crate::store::{Health, LEASE, StoreError};
 use crate::write::{Write, WriteError};
 
@@ -51,6 +53,15 @@ type Reply = oneshot::Sender<Result<(), WriteError>>;
 enum Job {
     Write(Vec<Write>, Reply),
     Follow(Arc<Catalogue>, oneshot::Sender<Result<Vec<Uuid>, StoreError>>),
+    Artifact(Artifact),
+}
+
+/// What is asked of the artifacts.
+enum Artifact {
+    Put(ArtifactDigest, Bytes, u64, Reply),
+    Get(ArtifactDigest, oneshot::Sender<Result<Option<Bytes>, WriteError>>),
+    List(oneshot::Sender<Result<Vec<Kept>, WriteError>>),
+    Drop(ArtifactDigest, u64, Reply),
 }
 
 impl Embedded {
@@ -87,6 +98,39 @@ impl Embedded {
         let (reply, answer) = oneshot::channel();
         let jobs = self.jobs().ok_or_else(closed)?;
         jobs.send(Job::Write(writes, reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(crate) async fn put_artifact(
+        &self,
+        sha256: ArtifactDigest,
+        bytes: Bytes,
+        at_ms: u64,
+    ) -> Result<(), WriteError> {
+        self.ask(|reply| Artifact::Put(sha256, bytes, at_ms, reply)).await
+    }
+
+    pub(crate) async fn artifact(&self, sha256: ArtifactDigest) -> Result<Option<Bytes>, WriteError> {
+        self.ask(|reply| Artifact::Get(sha256, reply)).await
+    }
+
+    pub(crate) async fn artifacts(&self) -> Result<Vec<Kept>, WriteError> {
+        self.ask(Artifact::List).await
+    }
+
+    /// Drops one, unless it was put anew since it was listed.
+    pub(crate) async fn drop_artifact(&self, kept: &Kept) -> Result<(), WriteError> {
+        self.ask(|reply| Artifact::Drop(kept.sha256, kept.put_at_ms, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        asked: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Artifact,
+    ) -> Result<T, WriteError> {
+        let closed = || WriteError::Unavailable { why: StoreError::Closed.to_string() };
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs().ok_or_else(closed)?;
+        jobs.send(Job::Artifact(asked(reply))).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -171,6 +215,7 @@ impl Owner {
             while let Some(job) = next {
                 match job {
                     Job::Write(write, reply) => writes.push((write, reply)),
+                    Job::Artifact(asked) => self.artifact(asked),
                     Job::Follow(catalogue, reply) => {
                         // What was asked for before is in what is read.
                         self.write(std::mem::take(&mut writes));
@@ -191,6 +236,23 @@ impl Owner {
         catalogue.replace(snapshot);
         self.followers.push(catalogue);
         Ok(nodes)
+    }
+
+    fn artifact(&self, asked: Artifact) {
+        let failed = |source: redb::Error| {
+            tracing::error!(error = %source, "an artifact could not be kept or read");
+            WriteError::Unavailable { why: format!("{} cannot be used: {source}", self.path.display()) }
+        };
+        match asked {
+            Artifact::Put(sha256, bytes, at_ms, reply) => {
+                drop(reply.send(self.file.put_artifact(sha256, &bytes, at_ms).map_err(failed)));
+            }
+            Artifact::Get(sha256, reply) => drop(reply.send(self.file.artifact(sha256).map_err(failed))),
+            Artifact::List(reply) => drop(reply.send(self.file.artifacts().map_err(failed))),
+            Artifact::Drop(sha256, at_ms, reply) => {
+                drop(reply.send(self.file.drop_artifact(sha256, at_ms).map_err(failed)));
+            }
+        }
     }
 
     fn write(&mut self, asked: Vec<(Vec<Write>, Reply)>) {

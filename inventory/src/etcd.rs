@@ -18,6 +18,7 @@ use crate::change::Key;
 use crate::store::{Health, StoreError};
 use crate::write::{Record, Write, WriteError};
 
+mod artifacts;
 mod connection;
 mod follow;
 mod keys;
@@ -52,6 +53,8 @@ pub struct Etcd {
 
 pub(crate) struct Shared {
     prefix: String,
+    /// What artifacts' keys begin with: nobody watches there.
+    artifacts: String,
     connection: Connection,
     leases: Leases,
     health: Mutex<Health>,
@@ -68,10 +71,12 @@ impl Etcd {
     /// A file cannot be read, or there is no endpoint.
     pub fn new(settings: EtcdSettings) -> Result<Self, StoreError> {
         let prefix = format!("{}/v1/", settings.prefix.trim_end_matches('/'));
+        let artifacts = keys::artifacts(&settings.prefix);
         let connection = Connection::new(&settings)?;
         let why = "etcd has not been read yet".to_owned();
         let shared = Shared {
             prefix,
+            artifacts,
             connection,
             leases: Leases::default(),
             health: Mutex::new(Health::Behind { since: SystemTime::now(), why }),
@@ -196,6 +201,7 @@ impl Etcd {
             Key::Account(name) => catalogue.account(name).map(Record::Account).as_ref() == record,
             Key::Node(id) => catalogue.node(*id).map(Record::Node).as_ref() == record,
             Key::Instance(id) => catalogue.instance(*id).map(Record::Instance).as_ref() == record,
+            Key::Sensor(account, name) => catalogue.sensor(account, name).map(Record::Sensor).as_ref() == record,
             Key::Lease(_) => true,
         };
         let mut moves = catalogue.revisions();

@@ -4,6 +4,8 @@
 //! store, which keeps records beyond a restart and tells of each change once. Records are facts as their authority said them: a node says what
 //! runs on it, the operator says who has an account. Whether one may ask for another is the proxy's to decide, not ours.
 
+pub mod artifacts;
+pub mod assignment;
 pub mod catalogue;
 pub mod change;
 pub mod embedded;
@@ -14,6 +16,7 @@ pub mod merge;
 pub mod model;
 pub mod names;
 pub mod report;
+pub mod sensor;
 pub mod store;
 pub mod sweep;
 pub mod write;
@@ -26,6 +29,7 @@ pub use merge::{Merged, merge};
 pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope, SshKey, State, Token};
 pub use names::{AccountName, NameError};
 pub use report::Claim;
+pub use sensor::{ArtifactDigest, PushedSensor, Sealed, SensorName};
 pub use store::{Health, LEASE, Store, StoreError};
 pub use sweep::sweep;
 pub use write::{Record, Write, WriteError};

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
 use crate::model::{Instance, Node, Rival, State};
-use crate::report::{About, Claim, Ended, MOST_INSTANCES, Refused, Report};
+use crate::names::AccountName;
+use crate::report::{Claim, Ended, MOST_INSTANCES, Refused, Report};
 use crate::write::{Record, Write};
 
 /// The reason of what a full list does not have any more.
@@ -34,7 +35,7 @@ pub struct Merged {
 /// What a report of `node` changes.
 pub fn merge(node: Uuid, report: &Report, catalogue: &Catalogue, now_ms: u64) -> Merged {
     let mut merge = Merge { node, catalogue, now_ms, seen: HashSet::new(), merged: Merged::default() };
-    let record = merge.node_itself(report.full.as_ref());
+    let record = merge.node_itself(report);
     let may_run = |claim: &Claim| match record.as_deref().and_then(|node| node.accounts.as_ref()) {
         Some(accounts) => accounts.contains(&claim.owner),
         None => true,
@@ -69,9 +70,11 @@ struct Merge<'a> {
 
 impl Merge<'_> {
     /// The node's record, with what it says of itself. What the operator said of it stays.
-    fn node_itself(&mut self, about: Option<&About>) -> Option<Arc<Node>> {
+    fn node_itself(&mut self, report: &Report) -> Option<Arc<Node>> {
         let known = self.catalogue.node(self.node);
-        let Some(about) = about else { return known };
+        if report.full.is_none() && (report.sensors.is_none() || known.is_none()) {
+            return known;
+        }
         let fresh = || Node {
             id: self.node,
             hostname: String::new(),
@@ -79,11 +82,23 @@ impl Merge<'_> {
             accounts: None,
             is_cmon: false,
             silent_since_ms: None,
+            sensors: vec![],
         };
         let mut node = known.as_deref().cloned().unwrap_or_else(fresh);
-        node.hostname = about.hostname.clone();
-        node.url = about.url.clone();
-        node.silent_since_ms = None;
+        if let Some(about) = &report.full {
+            node.hostname = about.hostname.clone();
+            node.url = about.url.clone();
+            node.silent_since_ms = None;
+        }
+        if let Some(standings) = &report.sensors {
+            // Of accounts that have nothing there it has nothing to say.
+            let mut owners = self.catalogue.owners_on(self.node);
+            // What it says in this very report counts too.
+            let may_run = |owner: &&AccountName| node.accounts.as_ref().is_none_or(|accounts| accounts.contains(owner));
+            owners.extend(report.instances.iter().map(|claim| &claim.owner).filter(may_run).cloned());
+            let of_here = standings.iter().filter(|standing| owners.contains(&standing.account));
+            node.sensors = of_here.cloned().collect();
+        }
         if known.as_deref() != Some(&node) {
             self.merged.writes.push(Write::put(known.map(Record::Node), node.clone()));
         }

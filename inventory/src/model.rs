@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::assignment::SensorStanding;
 use crate::labels::Labels;
 use crate::names::AccountName;
 use crate::report::Claim;
@@ -29,6 +30,9 @@ pub struct Node {
     /// [`Catalogue::is_reachable`](crate::Catalogue::is_reachable)'s to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_since_ms: Option<u64>,
+    /// What became there of sensors that accounts pushed, as it last said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensors: Vec<SensorStanding>,
 }
 
 /// What an instance does, as its agent last said: `sonde_instance_state` of the contract.
@@ -221,4 +225,11 @@ pub struct Limits {
     pub bytes_per_second: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrent_scrapes: Option<u32>,
+    /// Sensors that it may have pushed, bytes of one, and of all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_sensors_bytes: Option<u64>,
 }

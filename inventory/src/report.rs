@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::assignment::{MOST_STANDINGS, REFUSAL_BYTES, SensorStanding};
 use crate::labels::Labels;
 use crate::model::State;
 use crate::names::AccountName;
@@ -56,6 +57,9 @@ pub struct Report {
     pub instances: Vec<Claim>,
     #[serde(default)]
     pub ended: Vec<Ended>,
+    /// What became of pushed sensors there, all of it, where that has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<Vec<SensorStanding>>,
 }
 
 /// What a node says of itself.
@@ -103,6 +107,9 @@ pub struct Claim {
 pub struct Taken {
     /// A node that is silent for longer is unreachable.
     pub lease_ms: u64,
+    /// What the node is to run for accounts: where it is another than before, the node asks. None of a proxy that does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignments: Option<String>,
     /// The instances that were not taken over, and why.
     #[serde(default)]
     pub refused: Vec<Refused>,
@@ -142,6 +149,12 @@ impl Report {
         count("ended instances", self.ended.len(), MOST_INSTANCES, || "the report".into())?;
         for ended in &self.ended {
             text("reason", &ended.reason, REASON_BYTES, || ended.id.to_string())?;
+        }
+        let standings = self.sensors.as_deref().unwrap_or_default();
+        count("rows about sensors", standings.len(), MOST_STANDINGS, || "the report".into())?;
+        for standing in standings {
+            let refused = standing.refused.as_deref().unwrap_or_default();
+            text("refusal", refused, REFUSAL_BYTES, || format!("sensor {}", standing.name))?;
         }
         self.instances.iter().try_for_each(Claim::check)
     }
@@ -240,6 +253,7 @@ mod tests {
             full: None,
             instances: vec![claim],
             ended: vec![],
+            sensors: None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! What time alone changes: instances that ended long enough ago, nodes that are silent, claims of nodes that are silent.
+//! What time alone changes: instances that ended long enough ago, nodes that are silent, claims of nodes that are silent;
+//! and sensors of accounts that are not there any more, which came in while those went.
 //!
 //! Every proxy sweeps, and what two do at once is done once, because writes compare. Nothing is taken away from a node that is merely cut off: its
 //! instances keep being known, and whoever asks is told that it does not speak. Only after a day is it taken for dismantled.
@@ -28,6 +29,7 @@ pub fn sweep(catalogue: &Catalogue, now_ms: u64) -> Vec<Write> {
     }
     let old = catalogue.gone_before(now_ms.saturating_sub(KEEP_GONE_MS), MOST);
     writes.extend(old.into_iter().map(|gone| Write::remove(Record::Instance(gone))));
+    writes.extend(catalogue.ownerless_sensors().into_iter().map(|sensor| Write::remove(Record::Sensor(sensor))));
     for node in catalogue.nodes() {
         let Some(is_known_silent) = silence(&node, catalogue.is_reachable(node.id)) else { continue };
         match node.silent_since_ms {

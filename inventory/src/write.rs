@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::change::{Change, Key};
 use crate::model::{Account, Instance, Node};
+use crate::sensor::PushedSensor;
 
 /// Writes that one transaction may have: etcd's own default is 128 operations.
 pub const MOST_WRITES: usize = 100;
@@ -19,6 +20,7 @@ pub enum Record {
     Account(Arc<Account>),
     Node(Arc<Node>),
     Instance(Arc<Instance>),
+    Sensor(Arc<PushedSensor>),
 }
 
 impl Record {
@@ -27,6 +29,7 @@ impl Record {
             Self::Account(account) => Key::Account(account.name.clone()),
             Self::Node(node) => Key::Node(node.id),
             Self::Instance(instance) => Key::Instance(instance.id),
+            Self::Sensor(sensor) => Key::Sensor(sensor.account.clone(), sensor.name.clone()),
         }
     }
 
@@ -36,6 +39,7 @@ impl Record {
             Self::Account(account) => serde_json::to_vec(&**account),
             Self::Node(node) => serde_json::to_vec(&**node),
             Self::Instance(instance) => serde_json::to_vec(&**instance),
+            Self::Sensor(sensor) => serde_json::to_vec(&**sensor),
         };
         json.expect("records have string keys alone, and nothing else can fail")
     }
@@ -46,6 +50,7 @@ impl Record {
             Key::Account(_) => Some(serde_json::from_slice::<Account>(json)?.into()),
             Key::Node(_) => Some(serde_json::from_slice::<Node>(json)?.into()),
             Key::Instance(_) => Some(serde_json::from_slice::<Instance>(json)?.into()),
+            Key::Sensor(..) => Some(serde_json::from_slice::<PushedSensor>(json)?.into()),
             Key::Lease(_) => None,
         })
     }
@@ -55,6 +60,7 @@ impl Record {
             Self::Account(account) => Change::Account(Arc::unwrap_or_clone(account)),
             Self::Node(node) => Change::Node(Arc::unwrap_or_clone(node)),
             Self::Instance(instance) => Change::Instance(Arc::unwrap_or_clone(instance)),
+            Self::Sensor(sensor) => Change::Sensor(Arc::unwrap_or_clone(sensor)),
         }
     }
 }
@@ -74,6 +80,12 @@ impl From<Node> for Record {
 impl From<Instance> for Record {
     fn from(instance: Instance) -> Self {
         Self::Instance(Arc::new(instance))
+    }
+}
+
+impl From<PushedSensor> for Record {
+    fn from(sensor: PushedSensor) -> Self {
+        Self::Sensor(Arc::new(sensor))
     }
 }
 
@@ -136,6 +148,7 @@ pub(crate) fn describe(key: &Key) -> String {
         Key::Account(name) => format!("account {name}"),
         Key::Node(id) => format!("node {id}"),
         Key::Instance(id) => format!("instance {id}"),
+        Key::Sensor(account, name) => format!("sensor {name} of account {account}"),
         Key::Lease(id) => format!("the lease of node {id}"),
     }
 }

@@ -15,6 +15,8 @@ pub struct Caller {
     pub scopes: Scopes,
     /// The groups of instances it is for; none means all.
     pub groups: Option<Arc<[String]>>,
+    /// Which one it was, as an operator finds it again: `token ID`, `certificate SHA256…`.
+    pub credential: Arc<str>,
 }
 
 impl Caller {
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn a_credential_for_some_groups_is_not_an_operators() {
         let account = Arc::new(Account::new(AccountName::new(AccountName::OPERATOR).unwrap()));
-        let whole = Caller { account, scopes: Scopes::ALL, groups: None };
+        let whole = Caller { account, scopes: Scopes::ALL, groups: None, credential: "".into() };
         assert!(whole.is_operator() && whole.is_for_groups(&[]));
         let part = Caller { groups: Some(["web".to_owned()].into()), ..whole };
         assert!(!part.is_operator());

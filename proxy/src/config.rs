@@ -32,6 +32,9 @@ const MOST_HOSTS: usize = 32;
 const DEFAULT_LINES: u32 = 50;
 const MOST_LINES: u32 = 10_000;
 
+/// What a proxy with an embedded store calls its own key.
+const OWN_SECRETS_KEY: &str = "secrets.key";
+
 /// Why a configuration was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -58,6 +61,13 @@ struct Raw {
     bounds: bounds::RawBounds,
     access_log: RawLog,
     names: Option<RawNames>,
+    sensors: RawSensors,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSensors {
+    secrets_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +175,8 @@ pub struct Config {
     pub log_lines_per_second: u32,
     /// The zone that we serve in DNS; `None` for none.
     pub names: Option<NamesConfig>,
+    /// The file with the key that tenants' secrets are sealed with; with an embedded store it is made where none is named. `None`: secrets are refused.
+    pub secrets_key: Option<PathBuf>,
 }
 
 impl Config {
@@ -205,6 +217,7 @@ impl Config {
             ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
             ("bounds", self.bounds != other.bounds),
             ("names", self.names != other.names),
+            ("sensors", self.secrets_key != other.secrets_key),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -239,6 +252,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     }
     let data_dir = folder.join(raw.data_dir.unwrap_or_default());
     let store = store(raw.store, folder, &data_dir, faults);
+    let secrets_key = secrets_key(raw.sensors, folder, store.as_ref(), &data_dir, faults);
     let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
     if lines > MOST_LINES {
         faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
@@ -260,6 +274,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         bounds,
         log_lines_per_second: lines,
         names,
+        secrets_key,
     })
 }
 
@@ -353,6 +368,25 @@ fn store(raw: RawStore, folder: &Path, data_dir: &Path, faults: &mut Vec<String>
             faults.push("store has path or etcd, not both".into());
             None
         }
+    }
+}
+
+/// A file that is named is there, because all proxies of an inventory have the same; an embedded inventory has one proxy, which makes its own.
+fn secrets_key(
+    raw: RawSensors,
+    folder: &Path,
+    store: Option<&StoreConfig>,
+    data_dir: &Path,
+    faults: &mut Vec<String>,
+) -> Option<PathBuf> {
+    match (raw.secrets_key, store) {
+        (Some(named), _) => {
+            let path = folder.join(named);
+            readable("sensors.secrets_key", &path, faults);
+            Some(path)
+        }
+        (None, Some(StoreConfig::Embedded(_))) => Some(data_dir.join(OWN_SECRETS_KEY)),
+        (None, _) => None,
     }
 }
 

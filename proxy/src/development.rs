@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sonde_inventory::AccountName;
+use sonde_inventory::{AccountName, Scope};
 use uuid::Uuid;
 
 use crate::accounts::tokens::sha256;
@@ -156,7 +156,9 @@ async fn certificate(
     for old in account.certificates.iter().filter(|old| old.label == LABEL) {
         accounts.remove_certificate(&operator, &old.sha256).await?;
     }
-    let terms = Terms { ttl: TTL, label: LABEL.to_owned(), ..Terms::default() };
+    // The token is what scrapers are given; who has this key may push sensors too.
+    let scopes = vec![Scope::ReadMetrics, Scope::PushSensors];
+    let terms = Terms { ttl: TTL, label: LABEL.to_owned(), scopes, ..Terms::default() };
     let (issued, record) = authority.issue_account(&operator, &terms)?;
     accounts.add_certificate(&operator, &record).await?;
     Ok(issued.write_over(folder, "operator")?)

@@ -22,6 +22,7 @@ mod proxy;
 mod reload;
 pub mod reports;
 mod sensor_health;
+pub mod sensors;
 mod serve;
 pub mod tls;
 mod upstream;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::names::{self, ListKey, ListKeyError, NamesError};
 use crate::reload::Reloader;
 use crate::reports::{self, Reports};
 use crate::sensor_health::SensorHealth;
+use crate::sensors::{Sensors, Vault, VaultError};
 use crate::serve::{self, Door, Paces, stopped};
 use crate::tls::{PublicTls, TierTls, TlsError, UpstreamTls, upstream_tls};
 use crate::upstream::{NodeTls, Upstream};
@@ -57,6 +58,8 @@ pub enum StartError {
     Names(#[from] NamesError),
     #[error("labels of lists cannot be made")]
     ListKey(#[from] ListKeyError),
+    #[error("secrets of tenants cannot be sealed")]
+    Vault(#[from] VaultError),
     #[error("other proxies cannot be looked at")]
     Probe { source: rustls::Error },
     #[error("the thread for the admin routes cannot be started")]
@@ -108,7 +111,10 @@ impl Proxy {
         let (stop, stopping) = watch::channel(false);
         let (gone, going) = watch::channel(false);
         let (published, config_now) = watch::channel(Arc::new(config));
-        let door = Arc::new(door(config_now, catalogue.clone(), upstream_files.as_ref(), public)?);
+        let secrets_key = published.borrow().secrets_key.clone();
+        let is_embedded = matches!(published.borrow().store, StoreConfig::Embedded(_));
+        let sensors = Sensors::new(store.clone(), catalogue.clone(), vault(secrets_key.as_deref(), is_embedded)?);
+        let door = Arc::new(door(config_now, sensors.clone(), upstream_files.as_ref(), public)?);
         let reloader = Reloader {
             path,
             published: Arc::new(published),
@@ -129,7 +135,7 @@ impl Proxy {
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
         ];
         if let Some((listener, tls)) = tier {
-            others.push(tokio::spawn(serve::serve_tier(listener, tls, reports.clone(), stopping.clone())));
+            others.push(tokio::spawn(serve::serve_tier(listener, tls, reports.clone(), sensors, stopping.clone())));
         }
         if let Some(names) = names {
             others.push(tokio::spawn(names.run(stopping.clone())));
@@ -215,6 +221,12 @@ fn open(config: &StoreConfig) -> Result<Store, StartError> {
     }
 }
 
+/// What secrets are sealed with. A proxy that has its inventory for itself makes its own key.
+fn vault(key: Option<&Path>, is_embedded: bool) -> Result<Option<Vault>, VaultError> {
+    let open = |key| if is_embedded { Vault::open_or_create(key) } else { Vault::open(key) };
+    key.map(open).transpose()
+}
+
 /// Where agents report, if they do.
 async fn tier_listener(config: &Config) -> Result<Option<(TcpListener, TierTls)>, StartError> {
     let (Some(address), Some(tier)) = (config.tier_listen, &config.tier) else { return Ok(None) };
@@ -225,7 +237,7 @@ async fn tier_listener(config: &Config) -> Result<Option<(TcpListener, TierTls)>
 
 fn door(
     config: watch::Receiver<Arc<Config>>,
-    catalogue: Arc<Catalogue>,
+    sensors: Sensors,
     upstream_files: Option<&UpstreamTls>,
     public: SocketAddr,
 ) -> Result<Door, StartError> {
@@ -242,7 +254,7 @@ fn door(
         .cloned()
         .map(|files| -> NodeTls { Arc::new(move |node| Ok(Arc::new(upstream_tls(&files, node)))) });
     Ok(Door {
-        catalogue,
+        catalogue: sensors.catalogue().clone(),
         config,
         accounts: Arc::new(Accounts::new(bounds.scrapes_in_flight)),
         flights: Flights::default(),
@@ -252,6 +264,7 @@ fn door(
         log: AccessLog::default(),
         paces: Paces::default(),
         sensor_health: SensorHealth::default(),
+        sensors,
         connections: Arc::new(Connections::with_addresses(most, bounds.connections_per_address as usize)),
         spare: Spare::take(descriptors),
     })
@@ -276,6 +289,7 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
             door.accounts.sweep(now);
             door.upstream.sweep(&door.catalogue);
             door.sensor_health.sweep(&door.catalogue);
+            door.sensors.sweep().await;
         }
     }
 }

@@ -5,10 +5,13 @@
 //! connection any more, answers what is being asked, within a deadline, and ends.
 
 mod answer;
+mod assignments;
 mod lists;
 mod pace;
 mod routes;
 mod scrape;
+mod sensor_logs;
+mod sensors;
 mod synthesis;
 mod tier;
 
@@ -37,6 +40,7 @@ use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
 use crate::sensor_health::SensorHealth;
+use crate::sensors::Sensors;
 use crate::tls::{Peer, PublicTls};
 use crate::upstream::Upstream;
 
@@ -83,6 +87,7 @@ pub struct Door {
     pub log: AccessLog,
     pub(crate) paces: Paces,
     pub(crate) sensor_health: SensorHealth,
+    pub(crate) sensors: Sensors,
     pub connections: Arc<Connections>,
     pub spare: Spare,
 }

@@ -1,8 +1,10 @@
 //! What a proxy has been told, and so what the next report has in it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sonde_inventory::Claim;
+use sonde_inventory::assignment::SensorStanding;
 use sonde_inventory::report::{About, Ended, MOST_INSTANCES, Report};
 use uuid::Uuid;
 
@@ -20,15 +22,32 @@ pub(super) struct Ledger {
     told: Option<HashMap<Uuid, Claim>>,
     /// What it knows once it has taken the report that is on its way.
     telling: HashMap<Uuid, Claim>,
+    /// What it knows of sensors, and what it is being told.
+    told_sensors: Option<Arc<Vec<SensorStanding>>>,
+    telling_sensors: Option<Arc<Vec<SensorStanding>>>,
 }
 
 impl Ledger {
     pub(super) fn new(node: Uuid, about: About, session: Uuid) -> Self {
-        Self { node, about, session, sequence: 0, told: None, telling: HashMap::new() }
+        Self {
+            node,
+            about,
+            session,
+            sequence: 0,
+            told: None,
+            telling: HashMap::new(),
+            told_sensors: None,
+            telling_sensors: None,
+        }
     }
 
-    /// The next report, when these are the instances there are.
-    pub(super) fn next(&mut self, mut claims: Vec<Claim>, catalogue: &Catalogue) -> Report {
+    /// The next report, when these are the instances there are, and this is how pushed sensors stand.
+    pub(super) fn next(
+        &mut self,
+        mut claims: Vec<Claim>,
+        catalogue: &Catalogue,
+        sensors: &Arc<Vec<SensorStanding>>,
+    ) -> Report {
         claims.truncate(MOST_INSTANCES);
         self.sequence += 1;
         self.telling = claims.iter().map(|claim| (claim.id, claim.clone())).collect();
@@ -42,12 +61,16 @@ impl Ledger {
             }
         };
         let full = self.told.is_none().then(|| self.about.clone());
-        Report { node: self.node, session: self.session, sequence: self.sequence, full, instances, ended }
+        let is_other = self.told_sensors.as_ref() != Some(sensors);
+        self.telling_sensors = Some(sensors.clone());
+        let sensors = is_other.then(|| (**sensors).clone());
+        Report { node: self.node, session: self.session, sequence: self.sequence, full, instances, ended, sensors }
     }
 
     /// The last report was taken.
     pub(super) fn taken(&mut self) {
         self.told = Some(std::mem::take(&mut self.telling));
+        self.told_sensors = self.telling_sensors.take();
     }
 
     /// The last report was not looked at.
@@ -58,6 +81,7 @@ impl Ledger {
     /// Whoever is told next knows nothing.
     pub(super) fn begin_anew(&mut self) {
         self.told = None;
+        self.told_sensors = None;
     }
 }
 
@@ -80,24 +104,27 @@ mod tests {
 
     #[test]
     fn everything_first_then_what_changes() {
-        let catalogue = Catalogue::default();
+        let (catalogue, none) = (Catalogue::default(), Arc::default());
         let about = About { hostname: "h".into(), url: "https://h:1".into() };
         let mut ledger = Ledger::new(Uuid::nil(), about, Uuid::nil());
         let all = || vec![claim(1, State::Running), claim(2, State::Running)];
-        let first = ledger.next(all(), &catalogue);
+        let first = ledger.next(all(), &catalogue, &none);
         assert!(first.full.is_some() && first.instances.len() == 2);
         ledger.taken();
-        let beat = ledger.next(all(), &catalogue);
+        let beat = ledger.next(all(), &catalogue, &none);
         assert!(beat.full.is_none() && beat.instances.is_empty() && beat.ended.is_empty());
         assert_eq!(beat.sequence, first.sequence + 1);
         ledger.taken();
-        let diff = ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue);
+        let diff = ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue, &none);
         assert_eq!(diff.instances.iter().map(|claim| claim.id.as_u128()).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(diff.ended, [Ended { id: Uuid::from_u128(2), reason: REMOVED.into() }]);
         // Not taken: the same is said again, or everything.
-        assert_eq!(ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue).ended.len(), 1);
+        assert_eq!(
+            ledger.next(vec![claim(1, State::Stopped), claim(3, State::Running)], &catalogue, &none).ended.len(),
+            1
+        );
         ledger.begin_anew();
-        let anew = ledger.next(all(), &catalogue);
+        let anew = ledger.next(all(), &catalogue, &none);
         assert!(anew.full.is_some() && anew.instances.len() == 2 && anew.sequence > diff.sequence);
     }
 }

@@ -67,27 +67,9 @@ impl Link {
     }
 
     async fn try_send(&mut self, report: &Report) -> Result<Outcome, String> {
-        let uri: Uri = self.proxy.parse().map_err(|error| format!("its URL is not valid: {error}"))?;
-        let authority = uri.authority().ok_or("its URL has no host")?.clone();
-        if self.open.as_ref().is_none_or(SendRequest::is_closed) {
-            let opening = tokio::time::timeout(CONNECT_WITHIN, self.connect(&uri));
-            self.open = Some(opening.await.map_err(|_| format!("no connection within {CONNECT_WITHIN:?}"))??);
-        }
-        let Some(open) = self.open.as_mut() else { return Err("no connection".to_owned()) };
         let body = serde_json::to_vec(report).map_err(|error| error.to_string())?;
-        let request = Request::post(PATH)
-            .header(header::HOST, authority.as_str())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))
-            .map_err(|error| error.to_string())?;
-        let answering = async {
-            let response = open.send_request(request).await.map_err(|error| error.to_string())?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-            Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
-        };
-        let answered = tokio::time::timeout(ANSWER_WITHIN, answering).await;
-        let (status, body) = answered.map_err(|_| format!("no answer within {ANSWER_WITHIN:?}"))??;
+        let request = Request::post(PATH).header(header::CONTENT_TYPE, "application/json");
+        let (status, body) = self.ask(request, body.into(), ANSWER_BYTES, ANSWER_WITHIN).await?;
         match status {
             StatusCode::OK => {
                 let taken = serde_json::from_slice(&body);
@@ -100,6 +82,46 @@ impl Link {
                 Err(format!("it answered {status}: {said}"))
             }
         }
+    }
+
+    /// Status and body of one GET, on the open connection or a new one.
+    pub(super) async fn get(
+        &mut self,
+        path: &str,
+        most_bytes: usize,
+        within: Duration,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let answered = self.ask(Request::get(path), Bytes::new(), most_bytes, within).await;
+        if answered.is_err() {
+            self.open = None;
+        }
+        answered.map(|(status, body)| (status, body.into()))
+    }
+
+    async fn ask(
+        &mut self,
+        request: http::request::Builder,
+        body: Bytes,
+        most_bytes: usize,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let uri: Uri = self.proxy.parse().map_err(|error| format!("its URL is not valid: {error}"))?;
+        let authority = uri.authority().ok_or("its URL has no host")?.clone();
+        if self.open.as_ref().is_none_or(SendRequest::is_closed) {
+            let opening = tokio::time::timeout(CONNECT_WITHIN, self.connect(&uri));
+            self.open = Some(opening.await.map_err(|_| format!("no connection within {CONNECT_WITHIN:?}"))??);
+        }
+        let Some(open) = self.open.as_mut() else { return Err("no connection".to_owned()) };
+        let request = request.header(header::HOST, authority.as_str()).body(Full::new(body));
+        let request = request.map_err(|error| error.to_string())?;
+        let answering = async {
+            let response = open.send_request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), most_bytes).collect().await;
+            Ok::<_, String>((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        let answered = tokio::time::timeout(within, answering).await;
+        answered.map_err(|_| format!("no answer within {within:?}"))?
     }
 
     async fn connect(&self, uri: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {

@@ -28,6 +28,12 @@ const NODE: Uuid = Uuid::from_u128(0xa);
 /// What waits longer than this has gone wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Of an agent whose state lies where nothing is.
+fn config() -> watch::Receiver<Arc<Config>> {
+    let config = crate::config::tests::parse("state_dir = \"/nonexistent/sonde\"").unwrap();
+    watch::channel(Arc::new(config)).1
+}
+
 /// A process, and the instance that it is.
 struct Sleeper {
     child: Child,
@@ -143,6 +149,8 @@ fn node_with(settings: Report, catalogue: Arc<Catalogue>) -> Node {
         catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
         about: about.clone(),
+        sensors: watch::channel(Arc::default()).1,
+        config: config(),
     };
     let (stop, stopping) = watch::channel(false);
     let (_, ready) = watch::channel(true);
@@ -217,6 +225,8 @@ async fn nothing_is_told_before_the_first_look() {
         catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
         about: Arc::new(About::default()),
+        sensors: watch::channel(Arc::default()).1,
+        config: config(),
     };
     let (looked, ready) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);

@@ -44,7 +44,8 @@ impl View {
     }
 }
 
-fn claim(instance: &Instance) -> Option<Claim> {
+/// What a report says of an instance, and by what sensors select it.
+pub(crate) fn claim(instance: &Instance) -> Option<Claim> {
     // The rules of owners make no other names.
     let owner = AccountName::new(&instance.owner).ok()?;
     let (state, reasons) = state(instance.gate.last());

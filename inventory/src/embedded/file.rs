@@ -16,12 +16,17 @@ use uuid::Uuid;
 use crate::change::{Key, Snapshot};
 use crate::model::Instance;
 use crate::names::AccountName;
+use crate::sensor::SensorName;
 use crate::store::StoreError;
 use crate::write::{Record, Write, WriteError, describe};
+
+mod artifacts;
 
 const ACCOUNTS: TableDefinition<&str, &[u8]> = TableDefinition::new("accounts");
 const NODES: TableDefinition<u128, &[u8]> = TableDefinition::new("nodes");
 const INSTANCES: TableDefinition<u128, &[u8]> = TableDefinition::new("instances");
+/// By `ACCOUNT/NAME`.
+const SENSORS: TableDefinition<&str, &[u8]> = TableDefinition::new("sensors");
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
 
 /// The number that says how the file is laid out.
@@ -45,7 +50,8 @@ impl File {
         let open = |source: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(source) };
         match file.format().map_err(open)? {
             None => file.begin().map_err(open)?,
-            Some(THIS_FORMAT) => {}
+            // Tables that a later version added are made where they are not; an older one does not look at them.
+            Some(THIS_FORMAT) => file.begin().map_err(open)?,
             Some(format) => return Err(StoreError::Newer { path: path.to_owned(), format }),
         }
         Ok(file)
@@ -66,6 +72,8 @@ impl File {
         drop(transaction.open_table(ACCOUNTS)?);
         drop(transaction.open_table(NODES)?);
         drop(transaction.open_table(INSTANCES)?);
+        drop(transaction.open_table(SENSORS)?);
+        artifacts::begin(&transaction)?;
         Ok(transaction.commit()?)
     }
 
@@ -86,6 +94,11 @@ impl File {
         }
         let instances = reading.open_table(INSTANCES).map_err(|error| read(error.into()))?;
         snapshot.instances = read_instances(&instances)?;
+        let sensors = reading.open_table(SENSORS).map_err(|error| read(error.into()))?;
+        for entry in sensors.iter().map_err(|error| read(error.into()))? {
+            let (key, json) = entry.map_err(|error| read(error.into()))?;
+            snapshot.sensors.push(parse(json.value(), || format!("sensor {}", key.value()))?);
+        }
         Ok(snapshot)
     }
 
@@ -97,6 +110,7 @@ impl File {
                 accounts: transaction.open_table(ACCOUNTS)?,
                 nodes: transaction.open_table(NODES)?,
                 instances: transaction.open_table(INSTANCES)?,
+                sensors: transaction.open_table(SENSORS)?,
             };
             let mut outcomes = Vec::with_capacity(asked.len());
             for writes in asked {
@@ -146,6 +160,11 @@ fn read_range(
     Ok(instances)
 }
 
+/// Neither of the two has a slash.
+fn sensor_key(account: &AccountName, name: &SensorName) -> String {
+    format!("{account}/{name}")
+}
+
 fn parse<T: serde::de::DeserializeOwned>(json: &[u8], what: impl Fn() -> String) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|source| StoreError::Record { what: what(), source })
 }
@@ -154,6 +173,7 @@ struct Tables<'a> {
     accounts: Table<'a, &'static str, &'static [u8]>,
     nodes: Table<'a, u128, &'static [u8]>,
     instances: Table<'a, u128, &'static [u8]>,
+    sensors: Table<'a, &'static str, &'static [u8]>,
 }
 
 impl Tables<'_> {
@@ -179,6 +199,7 @@ impl Tables<'_> {
             Key::Account(name) => self.accounts.get(AccountName::as_str(name))?,
             Key::Node(id) => self.nodes.get(id.as_u128())?,
             Key::Instance(id) => self.instances.get(id.as_u128())?,
+            Key::Sensor(account, name) => self.sensors.get(sensor_key(account, name).as_str())?,
             Key::Lease(_) => None,
         };
         Ok(json.map(|json| json.value().to_vec()))
@@ -192,6 +213,12 @@ impl Tables<'_> {
             (Key::Node(id), None) => drop(self.nodes.remove(id.as_u128())?),
             (Key::Instance(id), Some(json)) => drop(self.instances.insert(id.as_u128(), json)?),
             (Key::Instance(id), None) => drop(self.instances.remove(id.as_u128())?),
+            (Key::Sensor(account, name), Some(json)) => {
+                drop(self.sensors.insert(sensor_key(account, name).as_str(), json)?);
+            }
+            (Key::Sensor(account, name), None) => {
+                drop(self.sensors.remove(sensor_key(account, name).as_str())?);
+            }
             // Who speaks is not written.
             (Key::Lease(_), _) => {}
         }

@@ -198,6 +198,7 @@ impl Follower<'_> {
                     Some(Change::Account(account)) => snapshot.accounts.push(account),
                     Some(Change::Node(node)) => snapshot.nodes.push(node),
                     Some(Change::Instance(instance)) => snapshot.instances.push(instance),
+                    Some(Change::Sensor(sensor)) => snapshot.sensors.push(sensor),
                     Some(Change::Lease(node)) => snapshot.leases.push(node),
                     Some(Change::Gone(_)) | None => {}
                 }

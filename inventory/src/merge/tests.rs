@@ -16,7 +16,7 @@ fn claim(id: Uuid, owner: &str, state: State) -> Claim {
 
 fn full(node: Uuid, instances: Vec<Claim>) -> Report {
     let full = Some(About { hostname: "h".into(), url: "https://h:1".into() });
-    Report { node, session: Uuid::nil(), sequence: 1, full, instances, ended: vec![] }
+    Report { node, session: Uuid::nil(), sequence: 1, full, instances, ended: vec![], sensors: None }
 }
 
 fn diff(node: Uuid, instances: Vec<Claim>, ended: &[Uuid]) -> Report {
@@ -93,6 +93,7 @@ fn an_account_that_may_not_run_there_is_refused_and_the_rest_counts() {
         accounts: Some(vec![may]),
         is_cmon: false,
         silent_since_ms: None,
+        sensors: vec![],
     };
     world.0.apply([Change::Node(node)]);
     let other = Uuid::from_u128(8);

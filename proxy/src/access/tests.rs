@@ -67,7 +67,7 @@ fn a_host_that_is_not_one_name_is_a_bad_request() {
 
 fn caller(name: &str) -> Caller {
     let account = Account::new(AccountName::new(name).unwrap());
-    Caller { account: Arc::new(account), scopes: Scopes::ALL, groups: None }
+    Caller { account: Arc::new(account), scopes: Scopes::ALL, groups: None, credential: "".into() }
 }
 
 fn instance(id: u128, owner: &str, more: serde_json::Value) -> Instance {

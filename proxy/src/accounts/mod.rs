@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonde_inventory::report::is_group;
+use sonde_inventory::write::MOST_WRITES;
 use sonde_inventory::{
     Account, AccountName, BoundCertificate, Catalogue, Record, Scope, SshKey, Store, StoreError, Token, Write,
     WriteError,
@@ -111,10 +112,19 @@ impl Accounts {
         }
     }
 
-    /// Removes an account with its keys, tokens and certificates. Its instances stay, and nobody may ask for them.
+    /// Removes an account with its keys, tokens, certificates and sensors. Its instances stay, and nobody may ask for them.
     pub async fn remove(&self, name: &AccountName) -> Result<(), AccountError> {
         for _ in 0..MOST_ATTEMPTS {
             let account = self.get(name)?;
+            // Before it: whoever is given the name next must not find them.
+            let sensors = self.catalogue.sensors_of(name);
+            let sensors: Vec<Write> = sensors.into_iter().map(|sensor| Write::remove(Record::Sensor(sensor))).collect();
+            for part in sensors.chunks(MOST_WRITES) {
+                match self.store.write(part.to_vec()).await {
+                    Err(WriteError::Conflict { .. }) | Ok(()) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             match self.store.write(vec![Write::remove(Record::Account(account))]).await {
                 Err(WriteError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -157,7 +167,15 @@ impl Accounts {
     ) -> Result<Arc<Account>, AccountError> {
         self.change(name, |account| {
             let mut all = serde_json::to_value(&account.limits).unwrap_or_default();
-            let known = ["requests_per_second", "request_burst", "bytes_per_second", "concurrent_scrapes"];
+            let known = [
+                "requests_per_second",
+                "request_burst",
+                "bytes_per_second",
+                "concurrent_scrapes",
+                "sensors",
+                "sensor_bytes",
+                "all_sensors_bytes",
+            ];
             for (key, value) in limits {
                 if !known.contains(&key.as_str()) {
                     return Err(AccountError::Invalid(format!("{key:?} is not a limit: {} are", known.join(", "))));

@@ -28,8 +28,15 @@ impl Accounts {
     /// Says what runs on a node of cmon's, in place of what was said before; returns what was not taken. The rules are those of a report.
     pub async fn set_cmon_node(&self, id: Uuid, cmon: CmonNode) -> Result<Vec<Refused>, AccountError> {
         let full = Some(About { hostname: cmon.hostname, url: cmon.url });
-        let report =
-            Report { node: id, session: Uuid::nil(), sequence: 1, full, instances: cmon.instances, ended: vec![] };
+        let report = Report {
+            node: id,
+            session: Uuid::nil(),
+            sequence: 1,
+            full,
+            instances: cmon.instances,
+            ended: vec![],
+            sensors: None,
+        };
         report.check().map_err(|error| AccountError::Invalid(error.to_string()))?;
         for _ in 0..MOST_ATTEMPTS {
             let was = self.catalogue()?.node(id);
@@ -107,7 +114,15 @@ impl Accounts {
 
 /// The record of a node that has not said anything.
 fn unknown(id: Uuid) -> Node {
-    Node { id, hostname: String::new(), url: String::new(), accounts: None, is_cmon: false, silent_since_ms: None }
+    Node {
+        id,
+        hostname: String::new(),
+        url: String::new(),
+        accounts: None,
+        is_cmon: false,
+        silent_since_ms: None,
+        sensors: vec![],
+    }
 }
 
 fn now_ms() -> u64 {

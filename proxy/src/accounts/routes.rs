@@ -207,6 +207,10 @@ fn shown_key(key: &sonde_inventory::SshKey) -> serde_json::Value {
 fn shown_node(node: &Node, speaks: bool) -> serde_json::Value {
     let mut shown = value(node);
     shown["is_reachable"] = speaks.into();
+    // What accounts run there is theirs to ask.
+    if let Some(shown) = shown.as_object_mut() {
+        shown.remove("sensors");
+    }
     shown
 }
 

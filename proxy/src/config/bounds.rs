@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use sonde_inventory::Limits;
+use sonde_inventory::assignment::MOST_ARTIFACT_BYTES;
 
 /// cmon's throttle, which tenants' Prometheus servers are used to: 100 a second, 1000 at once.
 const REQUESTS_PER_SECOND: u32 = 100;
@@ -10,10 +11,16 @@ const REQUEST_BURST: u32 = 1_000;
 const BYTES_PER_SECOND: u64 = 32 << 20;
 /// A Prometheus spreads its scrapes over its interval: this many at once is a large one in trouble.
 const CONCURRENT_SCRAPES: u32 = 256;
+/// Sensors of an account, the largest, and all of them: a Rust sensor is 60 KiB, Go's a few MiB.
+const SENSORS: u32 = 100;
+const SENSOR_BYTES: u64 = 16 << 20;
+const ALL_SENSORS_BYTES: u64 = 64 << 20;
 /// Above these a figure means no limit at all, and is a mistake.
 const MOST_REQUESTS: u32 = 1_000_000;
 const MOST_BYTES: u64 = 1 << 40;
 const MOST_SCRAPES: u32 = 100_000;
+/// What an agent takes of one account.
+const MOST_SENSORS: u32 = 256;
 
 /// Connections at once: some 60 KiB each with TLS, so half a GiB.
 const CONNECTIONS: u32 = 8_192;
@@ -32,6 +39,9 @@ pub(super) struct RawQuota {
     request_burst: Option<u32>,
     bytes_per_second: Option<u64>,
     concurrent_scrapes: Option<u32>,
+    sensors: Option<u32>,
+    sensor_bytes: Option<u64>,
+    all_sensors_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +60,9 @@ pub struct Quota {
     pub request_burst: u32,
     pub bytes_per_second: u64,
     pub concurrent_scrapes: u32,
+    pub sensors: u32,
+    pub sensor_bytes: u64,
+    pub all_sensors_bytes: u64,
 }
 
 impl Default for Quota {
@@ -59,6 +72,9 @@ impl Default for Quota {
             request_burst: REQUEST_BURST,
             bytes_per_second: BYTES_PER_SECOND,
             concurrent_scrapes: CONCURRENT_SCRAPES,
+            sensors: SENSORS,
+            sensor_bytes: SENSOR_BYTES,
+            all_sensors_bytes: ALL_SENSORS_BYTES,
         }
     }
 }
@@ -71,6 +87,10 @@ impl Quota {
             request_burst: own.request_burst.unwrap_or(self.request_burst).max(1),
             bytes_per_second: own.bytes_per_second.unwrap_or(self.bytes_per_second).max(1),
             concurrent_scrapes: own.concurrent_scrapes.unwrap_or(self.concurrent_scrapes).max(1),
+            // Here 0 means something: an account that pushes none.
+            sensors: own.sensors.unwrap_or(self.sensors).min(MOST_SENSORS),
+            sensor_bytes: own.sensor_bytes.unwrap_or(self.sensor_bytes).min(MOST_ARTIFACT_BYTES),
+            all_sensors_bytes: own.all_sensors_bytes.unwrap_or(self.all_sensors_bytes),
         }
     }
 }
@@ -133,6 +153,15 @@ pub(super) fn quota(raw: &RawQuota, faults: &mut Vec<String>) -> Quota {
             raw.concurrent_scrapes,
             ours.concurrent_scrapes,
             MOST_SCRAPES,
+            faults,
+        ),
+        sensors: figure("limits.sensors", raw.sensors, ours.sensors, MOST_SENSORS, faults),
+        sensor_bytes: figure("limits.sensor_bytes", raw.sensor_bytes, ours.sensor_bytes, MOST_ARTIFACT_BYTES, faults),
+        all_sensors_bytes: figure(
+            "limits.all_sensors_bytes",
+            raw.all_sensors_bytes,
+            ours.all_sensors_bytes,
+            MOST_BYTES,
             faults,
         ),
     }

@@ -27,6 +27,11 @@ impl Config {
             ("bounds", self.bounds_table().into()),
             ("access_log", table([("lines_per_second", number(self.log_lines_per_second))]).into()),
         ]);
+        // Its own, which it makes, needs no name.
+        let own = self.data_dir.join(super::OWN_SECRETS_KEY);
+        if let Some(key) = self.secrets_key.as_ref().filter(|key| **key != own) {
+            root.insert("sensors".into(), table([("secrets_key", text(key.display()))]).into());
+        }
         if let Some(tier) = &self.tier {
             root.insert("tier".into(), tier_table(tier).into());
         }
@@ -60,6 +65,9 @@ impl Config {
             ("request_burst", number(self.limits.request_burst)),
             ("bytes_per_second", number(i64::try_from(self.limits.bytes_per_second).unwrap_or(i64::MAX))),
             ("concurrent_scrapes", number(self.limits.concurrent_scrapes)),
+            ("sensors", number(self.limits.sensors)),
+            ("sensor_bytes", number(i64::try_from(self.limits.sensor_bytes).unwrap_or(i64::MAX))),
+            ("all_sensors_bytes", number(i64::try_from(self.limits.all_sensors_bytes).unwrap_or(i64::MAX))),
         ])
     }
 

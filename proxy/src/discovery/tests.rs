@@ -46,7 +46,7 @@ fn catalogue() -> Catalogue {
 
 fn caller(catalogue: &Catalogue, account: &str, groups: Option<&[&str]>) -> Caller {
     let groups = groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect());
-    Caller { account: catalogue.account(&name(account)).unwrap(), scopes: Scopes::ALL, groups }
+    Caller { account: catalogue.account(&name(account)).unwrap(), scopes: Scopes::ALL, groups, credential: "".into() }
 }
 
 fn settings() -> Settings {

@@ -28,7 +28,8 @@ pub fn caller(headers: &HeaderMap, catalogue: &Catalogue, now: i64) -> Result<Op
         return Err(Unauthorised::TokenExpired);
     }
     let (scopes, groups) = (Scopes::of(&record.scopes), record.groups.as_deref().map(Arc::from));
-    Ok(Some(Caller { account, scopes, groups }))
+    let credential = format!("token {}", record.id).into();
+    Ok(Some(Caller { account, scopes, groups, credential }))
 }
 
 /// The token of the one header.

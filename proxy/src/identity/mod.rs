@@ -76,7 +76,8 @@ fn both(one: Caller, other: Caller) -> Result<Caller, Unauthorised> {
         (Some(one), Some(other)) => Some(one.iter().filter(|group| other.contains(group)).cloned().collect()),
         (groups, None) | (None, groups) => groups,
     };
-    Ok(Caller { account: one.account, scopes, groups })
+    let credential = format!("{}, {}", one.credential, other.credential).into();
+    Ok(Caller { account: one.account, scopes, groups, credential })
 }
 
 /// Since 1970; before that it is 1970.

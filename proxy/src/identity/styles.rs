@@ -10,6 +10,8 @@ use super::{BOUND_URI, Unauthorised, groups_of, seconds_of, triton};
 use crate::caller::{Caller, Scopes};
 use crate::tls::{Peer, Presented};
 
+/// Of a certificate's fingerprint, so much tells it from an account's others.
+const SHOWN_DIGITS: usize = 16;
 /// A path that was valid is validated again after this: a list of revoked certificates may have run out meanwhile.
 const PATH_HOLDS_SECS: i64 = 60;
 /// One that was not, after this: it may have become valid, and whoever asks again and again must not cost a validation each time.
@@ -49,7 +51,7 @@ pub(super) fn caller(peer: &Peer, catalogue: &Catalogue, now: i64) -> Result<Opt
         (Err(reason), None) => return Err(reason),
         (Err(_), Some(authority)) => by_authority(peer, certificate, &authority, catalogue, now)?,
     };
-    Ok(Some(Caller { account, scopes: Scopes::ALL, groups: None }))
+    Ok(Some(Caller { account, scopes: Scopes::ALL, groups: None, credential: named(certificate) }))
 }
 
 /// Issued here.
@@ -63,7 +65,12 @@ fn bound(certificate: &ClientCertificate, account: Arc<Account>, now: i64) -> Re
         return Err(Unauthorised::Usage);
     }
     let (scopes, groups) = (Scopes::of(&record.scopes), groups_of(record.groups.as_deref()));
-    Ok(Caller { account, scopes, groups })
+    Ok(Caller { account, scopes, groups, credential: named(certificate) })
+}
+
+fn named(certificate: &ClientCertificate) -> Arc<str> {
+    let sha256 = &certificate.sha256;
+    format!("certificate {}", sha256.get(..SHOWN_DIGITS).unwrap_or(sha256)).into()
 }
 
 /// By a key of the account that the subject's common name names.

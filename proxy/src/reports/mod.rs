@@ -231,7 +231,8 @@ impl Reports {
         for refused in session.not_said_yet(&refused) {
             tracing::warn!(%node, instance = %refused.id, why = refused.why, "what a node says of an instance was not taken");
         }
-        Ok(Taken { lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX), refused })
+        let assignments = Some(self.catalogue.assignment_mark(node));
+        Ok(Taken { lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX), refused, assignments })
     }
 
     /// Where its agent is: TLS shows then that it is the agent of this node.

@@ -78,7 +78,7 @@ mod tests {
     fn report(session: u128, sequence: u64, is_full: bool) -> Report {
         let full = is_full.then(|| About { hostname: String::new(), url: String::new() });
         let session = Uuid::from_u128(session);
-        Report { node: Uuid::nil(), session, sequence, full, instances: vec![], ended: vec![] }
+        Report { node: Uuid::nil(), session, sequence, full, instances: vec![], ended: vec![], sensors: None }
     }
 
     #[test]

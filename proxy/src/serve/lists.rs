@@ -1,5 +1,6 @@
 //! Lists for people and programs: an account's instances, what it used, and nodes for operators. JSON, a row a line.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use http::header::HOST;
@@ -83,10 +84,17 @@ struct UsageRow<'a> {
     request_burst: u32,
     bytes_per_second: u64,
     concurrent_scrapes: u32,
+    sensors: usize,
+    sensors_allowed: u32,
+    sensors_bytes: u64,
+    sensors_bytes_allowed: u64,
 }
 
 /// What the caller used of this proxy, and what it may.
-pub(super) fn usage(caller: &Caller, used: &Use) -> Answer {
+pub(super) fn usage(door: &Door, caller: &Caller, used: &Use) -> Answer {
+    let sensors = door.catalogue.sensors_of(&caller.account.name);
+    let versions = sensors.iter().flat_map(|sensor| sensor.versions());
+    let bytes: HashMap<_, _> = versions.map(|version| (version.sha256, version.bytes)).collect();
     let (quota, in_flight) = used.quota();
     let totals = &used.totals;
     let scrapes = Outcome::ALL.iter().map(|outcome| (outcome.name().to_owned(), totals.count(*outcome).into()));
@@ -101,6 +109,10 @@ pub(super) fn usage(caller: &Caller, used: &Use) -> Answer {
         request_burst: quota.request_burst,
         bytes_per_second: quota.bytes_per_second,
         concurrent_scrapes: quota.concurrent_scrapes,
+        sensors: sensors.len(),
+        sensors_allowed: quota.sensors,
+        sensors_bytes: bytes.into_values().sum(),
+        sensors_bytes_allowed: quota.all_sensors_bytes,
     }])
 }
 

@@ -1,6 +1,6 @@
 //! Which request gets what: the routes of design §5.4, in the order in which a request must pass.
 //!
-//! Shape (a GET without a body, one host of ours) → `/_ping` → who asks (401) → how much (429) → what for. Errors are sentences in plain text, so that
+//! Shape (a GET without a body, or what `/v1/sensors` takes; one host of ours) → `/_ping` → who asks (401) → how much (429) → what for. Errors are sentences in plain text, so that
 //! no client takes one for data. What is not there and what is not the caller's get the same answer, made in the same place.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::answer::{self, Answer, AnswerBody, Watch, not_found, sentence};
 use super::lists;
 use super::pace::Asked;
 use super::scrape::{self, Scrape, What};
+use super::sensors;
 use super::{Connection, Door};
 use crate::access::{self, Via, Visible};
 use crate::access_log::Line;
@@ -44,7 +45,9 @@ pub(super) async fn answer(
         used: None,
     };
     let is_head = request.method() == Method::HEAD;
-    let answer = route(connection, &request, arrived, &mut noted).await;
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, ());
+    let answer = route(connection, &request, body, arrived, &mut noted).await;
     let took = arrived.elapsed();
     door.about.answered(answer.status().as_u16(), took);
     noted.line.status = answer.status().as_u16();
@@ -79,7 +82,13 @@ impl Watch for Leaving {
     }
 }
 
-async fn route(connection: &Connection, request: &Request<Incoming>, arrived: Instant, noted: &mut Noted) -> Answer {
+async fn route(
+    connection: &Connection,
+    request: &Request<()>,
+    body: Incoming,
+    arrived: Instant,
+    noted: &mut Noted,
+) -> Answer {
     let door = &connection.door;
     if let Some(refused) = shapeless(request) {
         return refused;
@@ -119,6 +128,7 @@ async fn route(connection: &Connection, request: &Request<Incoming>, arrived: In
             noted.line.outcome = Some(Outcome::OverQuota.name());
             over_quota(refusal)
         }
+        (Wanted::Sensors, None) => asking.sensors(body, noted).await,
         (wanted, None) => asking.list(&wanted, noted).await,
     }
 }
@@ -128,7 +138,7 @@ struct Asking<'a> {
     door: &'a Arc<Door>,
     caller: &'a Caller,
     used: &'a Arc<Use>,
-    request: &'a Request<Incoming>,
+    request: &'a Request<()>,
     now: SystemTime,
 }
 
@@ -155,17 +165,33 @@ impl Asking<'_> {
         answer
     }
 
+    /// What the account pushed; a request that changes it has a body.
+    async fn sensors(&self, body: Incoming, noted: &mut Noted) -> Answer {
+        noted.line.route = "sensors";
+        let asking = sensors::Asking {
+            door: self.door,
+            caller: self.caller,
+            used: self.used,
+            request: self.request,
+            now: self.now,
+        };
+        let answer = asking.answer(body).await;
+        // What comes after a refusal may be the rest of a body that nobody has read.
+        let is_refused = is_change(self.request.method()) && !answer.status().is_success();
+        if is_refused && self.request.version() < http::Version::HTTP_2 { closing(answer) } else { answer }
+    }
+
     /// Anything else.
     async fn list(&self, wanted: &Wanted, noted: &mut Noted) -> Answer {
         let (door, caller, headers) = (self.door, self.caller, self.request.headers());
         let (route, answer) = match wanted {
-            Wanted::Target(..) | Wanted::Nothing => ("", not_found()),
+            Wanted::Target(..) | Wanted::Sensors | Wanted::Nothing => ("", not_found()),
             Wanted::Forbidden => ("", sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics")),
             Wanted::Discovery => ("discovery", discover(door, caller, self.request).await),
             Wanted::Account => ("account", account_target::answer(door, caller, self.used, headers, self.now).await),
             Wanted::Instances => ("instances", lists::instances(door, caller, headers, self.now)),
             Wanted::Nodes => ("nodes", lists::nodes(door)),
-            Wanted::Usage => ("usage", lists::usage(caller, self.used)),
+            Wanted::Usage => ("usage", lists::usage(door, caller, self.used)),
         };
         noted.line.route = route;
         answer
@@ -188,6 +214,8 @@ enum Wanted {
     Nodes,
     Usage,
     Discovery,
+    /// What it pushed, all that is under `/v1/sensors`.
+    Sensors,
     /// A route that the credential is not for, whatever is behind it.
     Forbidden,
     Nothing,
@@ -196,6 +224,9 @@ enum Wanted {
 fn wanted(door: &Door, caller: &Caller, via: &Via, path: &str, now: SystemTime) -> Wanted {
     if discovery::is_route(path) {
         return Wanted::Discovery;
+    }
+    if sensors::is_route(path) {
+        return Wanted::Sensors;
     }
     let catalogue = &door.catalogue;
     let wanted = match path.strip_prefix("/v1/instances/").and_then(|rest| rest.split_once('/')) {
@@ -222,7 +253,14 @@ fn wanted(door: &Door, caller: &Caller, via: &Via, path: &str, now: SystemTime) 
 }
 
 /// What is no GET of a sane size. A GET with a body is where two servers read two requests.
-fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
+fn shapeless(request: &Request<()>) -> Option<Answer> {
+    let size = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if size > TARGET_BYTES {
+        return Some(closing(sentence(StatusCode::URI_TOO_LONG, "the path and query are too long")));
+    }
+    if is_change(request.method()) && sensors::is_route(request.uri().path()) {
+        return None;
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -233,8 +271,12 @@ fn shapeless(request: &Request<Incoming>) -> Option<Answer> {
     if has_length || headers.contains_key(TRANSFER_ENCODING) {
         return Some(closing(sentence(StatusCode::BAD_REQUEST, "a GET has no body")));
     }
-    let size = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    (size > TARGET_BYTES).then(|| sentence(StatusCode::URI_TOO_LONG, "the path and query are too long"))
+    None
+}
+
+/// What changes a sensor.
+fn is_change(method: &Method) -> bool {
+    matches!(*method, Method::PUT | Method::DELETE)
 }
 
 /// HTTP/1.1's connection ends with it: what comes next on it may be what somebody has hidden in a body.
@@ -257,7 +299,7 @@ fn nobody(door: &Door, reason: Unauthorised, path: &str) -> Answer {
     answer
 }
 
-async fn discover(door: &Door, caller: &Caller, request: &Request<Incoming>) -> Answer {
+async fn discover(door: &Door, caller: &Caller, request: &Request<()>) -> Answer {
     let headers = with_host(request);
     let (path, query) = (request.uri().path(), request.uri().query());
     match discovery::answer(path, query, &headers, caller, &door.catalogue, &door.discovery).await {
@@ -267,7 +309,7 @@ async fn discover(door: &Door, caller: &Caller, request: &Request<Incoming>) -> 
 }
 
 /// HTTP/2 says in `:authority` what discovery looks for in `Host`.
-fn with_host(request: &Request<Incoming>) -> HeaderMap {
+fn with_host(request: &Request<()>) -> HeaderMap {
     let mut headers = request.headers().clone();
     let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let (Some(authority), false) = (authority, headers.contains_key(HOST)) {

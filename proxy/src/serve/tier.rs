@@ -1,14 +1,14 @@
-//! Where agents come in: reports of what runs on their nodes, under each node's own certificate, and nothing else.
+//! Where agents come in: reports of what runs on their nodes, and what these are to run, under each node's own certificate, and nothing else.
 //!
 //! Connections are as many as there are nodes, and bounded all the same. What a report may say is `reports`' to judge; here it is seen to that it is
-//! the node's own word.
+//! the node's own word. What `assignments` gives a node is of accounts that have something on it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -19,9 +19,11 @@ use sonde_listen::Connections;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::assignments::Assigning;
 use super::{SHORTEST_PAUSE, stopped};
 use crate::identity::{TierRole, tier_role};
 use crate::reports::{self, Reports};
+use crate::sensors::Sensors;
 use crate::tls::TierTls;
 
 /// Connections at once: an agent has one, and a moment of two when it comes back.
@@ -34,7 +36,14 @@ const STREAMS: u32 = 4;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Serves until `stop` becomes true. What is being reported then is reported again elsewhere.
-pub(crate) async fn serve(listener: TcpListener, tls: TierTls, reports: Arc<Reports>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: TierTls,
+    reports: Arc<Reports>,
+    sensors: Sensors,
+    mut stop: watch::Receiver<bool>,
+) {
+    let desk = Arc::new(Desk { reports, assignments: Assigning::new(sensors) });
     let connections = Arc::new(Connections::of(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -47,10 +56,10 @@ pub(crate) async fn serve(listener: TcpListener, tls: TierTls, reports: Arc<Repo
         };
         let _ = stream.set_nodelay(true);
         let mut place = connections.admit(None);
-        let (tls, reports, connections, mut stop) = (tls.clone(), reports.clone(), connections.clone(), stop.clone());
+        let (tls, desk, connections, mut stop) = (tls.clone(), desk.clone(), connections.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = converse(stream, tls, reports, &connections, place.id) => {}
+                () = converse(stream, tls, desk, &connections, place.id) => {}
                 _ = &mut place.put_out => {}
                 () = stopped(&mut stop) => {}
             }
@@ -58,7 +67,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TierTls, reports: Arc<Repo
     }
 }
 
-async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connections: &Connections, id: u64) {
+async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, connections: &Connections, id: u64) {
     let (stream, peer) = match tls.accept(stream).await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -69,8 +78,8 @@ async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connec
     let role = tier_role(&peer);
     let service = service_fn(|request: Request<Incoming>| {
         connections.heard(id);
-        let reports = reports.clone();
-        async move { Ok::<_, Infallible>(answer(&reports, role, request).await.map(Full::new)) }
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer(&desk, role, request).await.map(Full::new)) }
     });
     let stream = TokioIo::new(stream);
     let ended = if peer.is_http2() {
@@ -81,10 +90,10 @@ async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connec
             .max_header_list_size(HEAD_BYTES as u32)
             .keep_alive_interval(Some(KEEP_ALIVE));
         let service = {
-            let reports = reports.clone();
+            let desk = desk.clone();
             service_fn(move |request: Request<Incoming>| {
-                let reports = reports.clone();
-                async move { Ok::<_, Infallible>(answer(&reports, role, request).await.map(Full::new)) }
+                let desk = desk.clone();
+                async move { Ok::<_, Infallible>(answer(&desk, role, request).await.map(Full::new)) }
             })
         };
         builder.serve_connection(stream, service).await
@@ -102,15 +111,27 @@ async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connec
     }
 }
 
-async fn answer(reports: &Reports, role: Option<TierRole>, request: Request<Incoming>) -> Response<Bytes> {
-    let refused = |status: StatusCode, why: &'static str| {
-        let mut answer = Response::new(Bytes::from_static(why.as_bytes()));
-        *answer.status_mut() = status;
-        answer
-    };
+/// What is answered from.
+struct Desk {
+    reports: Arc<Reports>,
+    assignments: Assigning,
+}
+
+async fn answer(desk: &Desk, role: Option<TierRole>, request: Request<Incoming>) -> Response<Bytes> {
     match role {
-        Some(TierRole::Node(node)) if request.uri().path() == PATH => reports::answer(reports, node, request).await,
+        Some(TierRole::Node(node)) if request.uri().path() == PATH => {
+            reports::answer(&desk.reports, node, request).await
+        }
+        Some(TierRole::Node(node)) if request.method() == Method::GET => {
+            desk.assignments.answer(node, request.uri().path()).await
+        }
         Some(TierRole::Node(_)) => refused(StatusCode::NOT_FOUND, "there is no such thing here\n"),
         _ => refused(StatusCode::FORBIDDEN, "reports are for nodes, under their own certificates\n"),
     }
+}
+
+fn refused(status: StatusCode, why: &'static str) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from_static(why.as_bytes()));
+    *answer.status_mut() = status;
+    answer
 }

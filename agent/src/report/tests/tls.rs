@@ -75,7 +75,7 @@ async fn outcome(folder: &Path, proxy: &str, identity: &str, ca: &str) -> Outcom
         ca: folder.join(format!("{ca}.pem")),
     };
     let about = itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() };
-    let report = Ledger::new(NODE, about, Uuid::from_u128(1)).next(vec![], &Catalogue::default());
+    let report = Ledger::new(NODE, about, Uuid::from_u128(1)).next(vec![], &Catalogue::default(), &Arc::default());
     Link::new(proxy.to_owned(), Some(tls)).send(&report).await
 }
 

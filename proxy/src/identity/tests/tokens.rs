@@ -108,7 +108,7 @@ fn certificate_and_token_must_be_one_accounts_and_allow_what_both_allow() {
 fn groups_of_two_credentials_are_those_of_both() {
     let of = |groups: Option<&[&str]>| {
         let groups = groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect());
-        Caller { account: Arc::new(account("ada")), scopes: crate::caller::Scopes::ALL, groups }
+        Caller { account: Arc::new(account("ada")), scopes: crate::caller::Scopes::ALL, groups, credential: "".into() }
     };
     let both = super::super::both(of(Some(&["a", "b"])), of(Some(&["b", "c"]))).unwrap();
     assert_eq!(both.groups.as_deref(), Some(&["b".to_owned()][..]));

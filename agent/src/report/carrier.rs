@@ -1,0 +1,173 @@
+//! Bringing what proxies assign to the folder of pushed sensors: a task beside the reports, so that an artifact on its way delays no beat.
+//!
+//! A proxy's answer to a report has a mark of what the node is to run. Where it is another than what the folder was made of, the same proxy is asked for all of it, and for
+//! each artifact that is not here; its digest is checked before anything is written. When no proxy answers, what is here runs on. What is not a proxy's, a folder that a person filled,
+//! is left alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use sonde_inventory::ArtifactDigest;
+use sonde_inventory::assignment::{
+    ARTIFACTS_PATH, Assignments, MOST_ARTIFACT_BYTES, MOST_ASSIGNMENT_BYTES, OfAccount, SENSORS_PATH,
+};
+use tokio::sync::watch;
+
+use super::link::Link;
+use crate::config::{Config, Report};
+use crate::pushed::{self, assigned};
+
+/// How long the list, and an artifact, may take.
+const LIST_WITHIN: Duration = Duration::from_secs(15);
+const ARTIFACT_WITHIN: Duration = Duration::from_secs(60);
+/// After a failure, the first wait and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What a proxy said last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) proxy: String,
+    pub(super) mark: String,
+}
+
+/// See the module.
+pub(super) struct Carrier {
+    settings: Report,
+    config: watch::Receiver<Arc<Config>>,
+    told: watch::Receiver<Option<Told>>,
+    link: Option<Link>,
+    /// What the folder was made of, since the start.
+    have: Option<String>,
+}
+
+impl Carrier {
+    pub(super) fn new(
+        settings: Report,
+        config: watch::Receiver<Arc<Config>>,
+        told: watch::Receiver<Option<Told>>,
+    ) -> Self {
+        Self { settings, config, told, link: None, have: None }
+    }
+
+    /// Until nobody can say anything any more.
+    pub(super) async fn run(mut self) {
+        let mut wait = FIRST_WAIT;
+        let mut said = String::new();
+        loop {
+            let told = self.told.borrow_and_update().clone();
+            let due = told.filter(|told| self.have.as_ref() != Some(&told.mark));
+            let Some(told) = due else {
+                if self.told.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            match self.carry(&told).await {
+                Ok(mark) => {
+                    tracing::info!(proxy = told.proxy, "what accounts pushed for this node is here");
+                    (self.have, wait) = (Some(mark), FIRST_WAIT);
+                    said.clear();
+                }
+                Err(why) => {
+                    if said != why {
+                        tracing::warn!(
+                            proxy = told.proxy,
+                            why,
+                            "what accounts pushed for this node could not be brought; what is here runs on"
+                        );
+                        said = why;
+                    }
+                    self.link = None;
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    async fn carry(&mut self, told: &Told) -> Result<String, String> {
+        if self.link.as_ref().is_none_or(|link| link.proxy() != told.proxy) {
+            self.link = Some(Link::new(told.proxy.clone(), self.settings.tls.clone()));
+        }
+        let assignments = match &told.mark {
+            // Nothing at all: it need not be asked what.
+            none if none.is_empty() => Assignments::default(),
+            _ => self.ask().await?,
+        };
+        let folder = self.config.borrow().state_dir.join(pushed::FOLDER);
+        for of_account in &assignments.accounts {
+            self.bring(&folder, of_account).await?;
+        }
+        let keep: HashSet<String> = assignments.accounts.iter().map(|of| of.account.to_string()).collect();
+        tokio::task::spawn_blocking(move || remove_others(&folder, &keep)).await.map_err(|error| error.to_string())?;
+        Ok(assignments.mark)
+    }
+
+    async fn ask(&mut self) -> Result<Assignments, String> {
+        let body = self.get(SENSORS_PATH, MOST_ASSIGNMENT_BYTES, LIST_WITHIN).await?;
+        // Where and not what: secrets are in it.
+        serde_json::from_slice(&body)
+            .map_err(|error| format!("the list of sensors is not understood: {:?} error", error.classify()))
+    }
+
+    async fn bring(&mut self, folder: &Path, of_account: &OfAccount) -> Result<(), String> {
+        let name = of_account.account.to_string();
+        let folder: PathBuf = folder.join(&name);
+        let (at, sensors) = (folder.clone(), of_account.sensors.clone());
+        let missing = tokio::task::spawn_blocking(move || assigned::missing(&at, &sensors)).await;
+        let mut fetched = BTreeMap::new();
+        for (sha256, bytes) in missing.map_err(|error| error.to_string())? {
+            fetched.insert(sha256, self.artifact(sha256, bytes).await?);
+        }
+        let sensors = of_account.sensors.clone();
+        let written = tokio::task::spawn_blocking(move || assigned::write(&folder, &sensors, &fetched)).await;
+        let written = written.map_err(|error| error.to_string())?;
+        written.map_err(|error| format!("the sensors of account {name} cannot be written: {error}"))
+    }
+
+    /// An artifact whose digest is what it should be.
+    async fn artifact(&mut self, sha256: ArtifactDigest, bytes: u64) -> Result<Vec<u8>, String> {
+        let most = usize::try_from(bytes.min(MOST_ARTIFACT_BYTES)).unwrap_or(usize::MAX);
+        let body = self.get(&format!("{ARTIFACTS_PATH}{sha256}"), most, ARTIFACT_WITHIN).await?;
+        let own = ArtifactDigest::of(&body);
+        if own == sha256 {
+            Ok(body)
+        } else {
+            Err(format!("the proxy sent {own} for the artifact {sha256}, and it was thrown away"))
+        }
+    }
+
+    async fn get(&mut self, path: &str, most: usize, within: Duration) -> Result<Vec<u8>, String> {
+        let link = self.link.as_mut().ok_or("no proxy")?;
+        match link.get(path, most, within).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, body) => {
+                let said: String = String::from_utf8_lossy(&body).trim().chars().take(300).collect();
+                Err(format!("{path} was answered with {status}: {said}"))
+            }
+        }
+    }
+}
+
+/// Removes the folders of accounts that have nothing here any more, of those that a proxy filled.
+fn remove_others(folder: &Path, keep: &HashSet<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_other = entry.file_name().to_str().is_some_and(|name| !keep.contains(name));
+        if !is_other || assigned::stamp(&entry.path()).is_none() {
+            continue;
+        }
+        let removed = std::fs::remove_dir_all(entry.path());
+        match removed {
+            Ok(()) => {
+                tracing::info!(account = ?entry.file_name(), "an account has no sensors here any more");
+            }
+            Err(error) => {
+                tracing::warn!(path = %entry.path().display(), %error, "an account's sensors cannot be removed");
+            }
+        }
+    }
+}

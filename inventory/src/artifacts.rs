@@ -1,0 +1,110 @@
+//! Artifacts beside the records: bytes by their digest, one copy each, kept for as long as any sensor refers to them.
+//!
+//! Nobody watches them and no catalogue holds them: they are written once, and read when a node asks. Whether a digest is there already is told to nobody, so one is
+//! always written as if it were not. What no record refers to is dropped after [`UNREFERRED_MS`], because an artifact comes before its record; who
+//! has written a record looks whether its artifact still is there ([`Store::has_artifact`]), and so nothing is lost to a proxy whose catalogue was late.
+
+use std::sync::Arc;
+
+use crate::catalogue::Catalogue;
+use crate::sensor::ArtifactDigest;
+use crate::store::Store;
+use crate::write::WriteError;
+
+/// How long an artifact may lie without a record: longer than any proxy takes from one to the other.
+pub const UNREFERRED_MS: u64 = 60_000;
+
+/// An artifact's bytes, shared by all who are being sent it.
+pub type Bytes = Arc<Vec<u8>>;
+
+/// An artifact that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub sha256: ArtifactDigest,
+    pub bytes: u64,
+    /// When it was last put, in ms since 1970.
+    pub put_at_ms: u64,
+    /// Of etcd's key.
+    pub(crate) revision: i64,
+}
+
+impl Store {
+    /// Keeps an artifact under its own digest.
+    ///
+    /// # Errors
+    /// The store takes no changes now.
+    pub async fn put_artifact(&self, bytes: Bytes, now_ms: u64) -> Result<ArtifactDigest, WriteError> {
+        let sha256 = ArtifactDigest::of(&bytes);
+        match self {
+            Self::Embedded(embedded) => embedded.put_artifact(sha256, bytes, now_ms).await?,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.put_artifact(sha256, &bytes, now_ms).await?,
+        }
+        Ok(sha256)
+    }
+
+    /// An artifact, if it is there and whole.
+    ///
+    /// # Errors
+    /// The store cannot be read now.
+    pub async fn artifact(&self, sha256: ArtifactDigest) -> Result<Option<Bytes>, WriteError> {
+        let bytes = match self {
+            Self::Embedded(embedded) => embedded.artifact(sha256).await?,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.artifact(sha256).await?,
+        };
+        let is_whole = |bytes: &Bytes| {
+            let is_whole = ArtifactDigest::of(bytes) == sha256;
+            if !is_whole {
+                tracing::error!(%sha256, "an artifact in the store is not what its digest says, and is given to nobody");
+            }
+            is_whole
+        };
+        Ok(bytes.filter(is_whole))
+    }
+
+    /// Whether it is there, without its bytes.
+    ///
+    /// # Errors
+    /// The store cannot be read now.
+    pub async fn has_artifact(&self, sha256: ArtifactDigest) -> Result<bool, WriteError> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded.artifacts().await?.iter().any(|kept| kept.sha256 == sha256)),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.has_artifact(sha256).await,
+        }
+    }
+
+    /// All artifacts that are there.
+    ///
+    /// # Errors
+    /// The store cannot be read now.
+    pub async fn artifacts(&self) -> Result<Vec<Kept>, WriteError> {
+        match self {
+            Self::Embedded(embedded) => embedded.artifacts().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.artifacts().await,
+        }
+    }
+
+    /// Drops what nothing refers to; returns how many.
+    ///
+    /// # Errors
+    /// The store cannot be read or changed now.
+    pub async fn sweep_artifacts(&self, catalogue: &Catalogue, now_ms: u64) -> Result<usize, WriteError> {
+        let mut dropped = 0;
+        let kept = self.artifacts().await?;
+        // Read after the list: what was referred to then is in it.
+        let referred = catalogue.artifacts();
+        let is_old = |kept: &&Kept| now_ms.saturating_sub(kept.put_at_ms) >= UNREFERRED_MS;
+        for kept in kept.iter().filter(|kept| !referred.contains(&kept.sha256)).filter(is_old) {
+            match self {
+                Self::Embedded(embedded) => embedded.drop_artifact(kept).await?,
+                #[cfg(feature = "etcd")]
+                Self::Etcd(etcd) => etcd.drop_artifact(kept).await?,
+            }
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+}

@@ -1,0 +1,475 @@
+//! What tenants push: sensors with their settings, secrets and rollouts, changed in the inventory and nowhere else.
+//!
+//! Every change is read, checked and written against what was read, so two that push at once do not overwrite each other unseen: whoever changes what is there says
+//! which ([`Expected`]). An artifact comes before its record, and its record before anybody runs it. Secrets are a version's; another artifact begins
+//! without any. What an account may push is bounded by its own limits, and what is another's is not looked at.
+
+mod artifact;
+mod uploads;
+mod vault;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_config, check_secrets};
+use sonde_inventory::{
+    AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
+};
+
+pub use artifact::ArtifactFault;
+pub use uploads::{UploadFault, Uploads, receive};
+pub use vault::{Belongs, Vault, VaultError};
+pub(crate) use view::{shown, standing_of};
+
+use crate::config::Quota;
+
+/// How often a change is tried again that another one came before.
+const MOST_ATTEMPTS: usize = 8;
+/// All of the matching instances.
+const WHOLE: u8 = 100;
+
+/// Why something was not done: a sentence for the tenant.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    #[error("there is no such thing here")]
+    NotFound,
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Fault(#[from] SensorFault),
+    #[error(transparent)]
+    Artifact(#[from] ArtifactFault),
+    #[error("the sensor is there with another artifact ({0}): say in If-Match which one you replace, or \"*\" for any")]
+    NotSaid(ArtifactDigest),
+    #[error("the sensor is not as you expect it: look at it again, and push over what you saw")]
+    NotAsExpected,
+    #[error("{0}")]
+    Conflict(String),
+    #[error("the account has {0} sensors, the most it may: remove one first")]
+    TooMany(u32),
+    #[error("the account's sensors would have {would} bytes together, and it may have {most}: remove one first")]
+    TooLarge { would: u64, most: u64 },
+    #[error("this proxy has no key for secrets: its operator names one in [sensors] secrets_key")]
+    NoVault,
+    #[error("the secret cannot be sealed")]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// What the caller says of what is there, before it is changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing: fine where there is nothing, or the same.
+    #[default]
+    Unsaid,
+    Anything,
+    Nothing,
+    /// A record's mark, or the digest of its current artifact.
+    One(String),
+}
+
+impl Expected {
+    fn holds(&self, was: Option<&PushedSensor>) -> bool {
+        match (self, was) {
+            (Self::Unsaid, _) | (Self::Anything, Some(_)) | (Self::Nothing, None) => true,
+            (Self::One(one), Some(was)) => *one == was.mark() || *one == was.current.sha256.to_string(),
+            (Self::Anything | Self::One(_), None) | (Self::Nothing, Some(_)) => false,
+        }
+    }
+}
+
+/// What goes with an artifact, in one request; what is not given stays as it was, but for secrets, which are another artifact's.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    #[serde(rename = "match")]
+    pub selector: Option<Selector>,
+    pub config: Option<BTreeMap<String, String>>,
+    pub secrets: Option<BTreeMap<String, String>>,
+    /// Of the matching instances; all where it is not given.
+    pub percent: Option<u8>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("match", &self.selector)
+            .field("percent", &self.percent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who changes what.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub account: &'a AccountName,
+    pub name: &'a SensorName,
+    /// The credential, as an operator finds it again.
+    pub by: &'a str,
+    pub expected: &'a Expected,
+    pub quota: &'a Quota,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Sensors {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    vault: Option<Arc<Vault>>,
+    pub uploads: Arc<Uploads>,
+}
+
+impl Sensors {
+    pub fn new(store: Store, catalogue: Arc<Catalogue>, vault: Option<Vault>) -> Self {
+        Self { store, catalogue, vault: vault.map(Arc::new), uploads: Arc::default() }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    pub fn get(&self, account: &AccountName, name: &SensorName) -> Result<Arc<PushedSensor>, PushError> {
+        self.catalogue.sensor(account, name).ok_or(PushError::NotFound)
+    }
+
+    /// Keeps an artifact and makes it the sensor's current version, or its next for a part of the instances. The sensor as it then is, and whether it is new.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub async fn push(
+        &self,
+        asked: Asked<'_>,
+        bytes: Vec<u8>,
+        settings: &Settings,
+    ) -> Result<(Arc<PushedSensor>, bool), PushError> {
+        let manifest = artifact::manifest(&bytes)?;
+        if let Some(selector) = &settings.selector {
+            selector.check()?;
+        }
+        if settings.percent.is_some_and(|percent| percent > WHOLE) {
+            return Err(PushError::Invalid("percent is 0 to 100".to_owned()));
+        }
+        let bytes = Arc::new(bytes);
+        let sha256 = ArtifactDigest::of(&bytes);
+        let change = |was: Option<&PushedSensor>| {
+            let version = self.version(asked, was, (sha256, bytes.len() as u64), settings)?;
+            check_config(&version.config)?;
+            artifact::check_config(&manifest, &version.config)?;
+            pushed(asked, was, version, settings)
+        };
+        // Before anything is kept: what is refused costs the store nothing.
+        let was = self.catalogue.sensor(asked.account, asked.name);
+        self.may(asked, was.as_deref(), &change(was.as_deref())?)?;
+        self.store.put_artifact(bytes.clone(), now_ms()).await?;
+        let (sensor, is_new) = self.change(asked, change).await?;
+        // Another proxy may have taken it for what nobody refers to, just before.
+        if !self.store.has_artifact(sha256).await? {
+            self.store.put_artifact(bytes, now_ms()).await?;
+        }
+        tracing::info!(account = %asked.account, sensor = %asked.name, %sha256, by = asked.by, "a sensor was pushed");
+        Ok((sensor, is_new))
+    }
+
+    fn version(
+        &self,
+        asked: Asked<'_>,
+        was: Option<&PushedSensor>,
+        (sha256, bytes): (ArtifactDigest, u64),
+        settings: &Settings,
+    ) -> Result<Version, PushError> {
+        let same = was.and_then(|was| was.versions().find(|version| version.sha256 == sha256));
+        let config = settings.config.clone();
+        let config = config.or_else(|| Some(same.or(was.map(|was| &was.current))?.config.clone())).unwrap_or_default();
+        let secrets = match &settings.secrets {
+            Some(secrets) => self.seal(asked, sha256, secrets)?,
+            None => same.map(|same| same.secrets.clone()).unwrap_or_default(),
+        };
+        let (pushed_at_ms, pushed_by) = match same {
+            Some(same) => (same.pushed_at_ms, same.pushed_by.clone()),
+            None => (now_ms(), asked.by.to_owned()),
+        };
+        Ok(Version { sha256, bytes, pushed_at_ms, pushed_by, config, secrets })
+    }
+
+    fn seal(
+        &self,
+        asked: Asked<'_>,
+        sha256: ArtifactDigest,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Sealed>, PushError> {
+        check_secrets(secrets.iter().map(|(key, secret)| (key, secret.len())))?;
+        if secrets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let vault = self.vault.as_ref().ok_or(PushError::NoVault)?;
+        let seal = |(key, secret): (&String, &String)| {
+            let belongs = Belongs { account: asked.account, sensor: asked.name, sha256, key };
+            Ok((key.clone(), vault.seal(belongs, secret)?))
+        };
+        secrets.iter().map(seal).collect()
+    }
+
+    /// A version's secrets, open: for the node that runs it. One that cannot be opened is left out, and said.
+    pub(crate) fn unseal(&self, sensor: &PushedSensor, version: &Version) -> BTreeMap<String, String> {
+        let mut open = BTreeMap::new();
+        for (key, sealed) in &version.secrets {
+            let belongs = Belongs { account: &sensor.account, sensor: &sensor.name, sha256: version.sha256, key };
+            match self.vault.as_ref().map(|vault| vault.open_sealed(belongs, sealed)) {
+                Some(Ok(secret)) => drop(open.insert(key.clone(), secret)),
+                Some(Err(error)) => {
+                    tracing::error!(account = %sensor.account, sensor = %sensor.name, key, %error, "a secret is not given to nodes");
+                }
+                None => {
+                    tracing::error!(account = %sensor.account, sensor = %sensor.name, key, "a secret is not given to nodes: this proxy has no key for secrets");
+                }
+            }
+        }
+        open
+    }
+
+    /// Takes a sensor away.
+    ///
+    /// # Errors
+    /// It is not there, or not as expected.
+    pub async fn remove(&self, asked: Asked<'_>) -> Result<(), PushError> {
+        for _ in 0..MOST_ATTEMPTS {
+            let was = self.get(asked.account, asked.name)?;
+            if !asked.expected.holds(Some(&was)) {
+                return Err(PushError::NotAsExpected);
+            }
+            match self.store.write(vec![Write::remove(Record::Sensor(was))]).await {
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    tracing::info!(account = %asked.account, sensor = %asked.name, by = asked.by, "a sensor was removed");
+                    return Ok(());
+                }
+            }
+        }
+        Err(busy(asked))
+    }
+
+    /// Sets which instances it is for, and the settings of all its versions.
+    ///
+    /// # Errors
+    /// It is not there, or its manifest does not allow them.
+    pub async fn configure(
+        &self,
+        asked: Asked<'_>,
+        selector: Option<&Selector>,
+        config: Option<&BTreeMap<String, String>>,
+    ) -> Result<Arc<PushedSensor>, PushError> {
+        selector.map(Selector::check).transpose()?;
+        if let Some(config) = config {
+            check_config(config)?;
+            for version in self.get(asked.account, asked.name)?.versions() {
+                let Some(bytes) = self.store.artifact(version.sha256).await? else { continue };
+                artifact::check_config(&artifact::manifest(&bytes)?, config)?;
+            }
+        }
+        let change = |was: Option<&PushedSensor>| {
+            let mut sensor = was.ok_or(PushError::NotFound)?.clone();
+            if let Some(selector) = selector {
+                sensor.selector = selector.clone();
+            }
+            if let Some(config) = config {
+                sensor.current.config = config.clone();
+                sensor.next.iter_mut().for_each(|next| next.version.config = config.clone());
+            }
+            Ok(sensor)
+        };
+        self.change_what_is_there(asked, change).await
+    }
+
+    /// Changes the secrets of one version: those given are set, those that are `None` removed; `all` removes what is not named.
+    ///
+    /// # Errors
+    /// It is not there, or there are too many.
+    pub async fn set_secrets(
+        &self,
+        asked: Asked<'_>,
+        of: Option<ArtifactDigest>,
+        given: &BTreeMap<String, Option<String>>,
+        all: bool,
+    ) -> Result<Arc<PushedSensor>, PushError> {
+        let set: BTreeMap<String, String> =
+            given.iter().filter_map(|(key, secret)| Some((key.clone(), secret.clone()?))).collect();
+        let change = |was: Option<&PushedSensor>| {
+            let mut sensor = was.ok_or(PushError::NotFound)?.clone();
+            let of = of.unwrap_or(sensor.current.sha256);
+            let sealed = self.seal(asked, of, &set)?;
+            let versions = [&mut sensor.current].into_iter().chain(sensor.next.as_mut().map(|next| &mut next.version));
+            let version = versions.into_iter().find(|version| version.sha256 == of);
+            let version = version.ok_or_else(|| {
+                PushError::Conflict(
+                    "no version of the sensor has this digest: secrets are bound to one that is there".to_owned(),
+                )
+            })?;
+            version.secrets.retain(|key, _| !all && !given.contains_key(key));
+            version.secrets.extend(sealed);
+            check_secrets(version.secrets.keys().map(|key| (key, 0)).collect::<Vec<_>>().into_iter())?;
+            Ok(sensor)
+        };
+        self.change_what_is_there(asked, change).await
+    }
+
+    /// How many run the next version: at 100 it is the current one.
+    ///
+    /// # Errors
+    /// There is no next version.
+    pub async fn roll_out(&self, asked: Asked<'_>, percent: u8) -> Result<Arc<PushedSensor>, PushError> {
+        if percent > WHOLE {
+            return Err(PushError::Invalid("percent is 0 to 100".to_owned()));
+        }
+        self.change_what_is_there(asked, |was| {
+            let mut sensor = was.ok_or(PushError::NotFound)?.clone();
+            let none =
+                || PushError::Conflict("nothing is being rolled out: push another artifact with a percent".into());
+            let next = sensor.next.take().ok_or_else(none)?;
+            if percent == WHOLE {
+                sensor.current = next.version;
+            } else {
+                sensor.next = Some(Rollout { percent, ..next });
+            }
+            Ok(sensor)
+        })
+        .await
+    }
+
+    /// Gives up the next version: all run the current one again.
+    ///
+    /// # Errors
+    /// The sensor is not there.
+    pub async fn roll_back(&self, asked: Asked<'_>) -> Result<Arc<PushedSensor>, PushError> {
+        self.change_what_is_there(asked, |was| {
+            Ok(PushedSensor { next: None, ..was.ok_or(PushError::NotFound)?.clone() })
+        })
+        .await
+    }
+
+    async fn change_what_is_there(
+        &self,
+        asked: Asked<'_>,
+        change: impl Fn(Option<&PushedSensor>) -> Result<PushedSensor, PushError>,
+    ) -> Result<Arc<PushedSensor>, PushError> {
+        let (sensor, _) = self.change(asked, change).await?;
+        tracing::info!(account = %asked.account, sensor = %asked.name, by = asked.by, "a sensor was changed");
+        Ok(sensor)
+    }
+
+    /// Writes what a change makes of what is there; again where another came before.
+    async fn change(
+        &self,
+        asked: Asked<'_>,
+        change: impl Fn(Option<&PushedSensor>) -> Result<PushedSensor, PushError>,
+    ) -> Result<(Arc<PushedSensor>, bool), PushError> {
+        for _ in 0..MOST_ATTEMPTS {
+            let was = self.catalogue.sensor(asked.account, asked.name);
+            if !asked.expected.holds(was.as_deref()) {
+                return Err(PushError::NotAsExpected);
+            }
+            let becomes = change(was.as_deref())?;
+            self.may(asked, was.as_deref(), &becomes)?;
+            let is_new = was.is_none();
+            if was.as_deref() == Some(&becomes) {
+                return Ok((Arc::new(becomes), is_new));
+            }
+            match self.store.write(vec![Write::put(was.map(Record::Sensor), becomes.clone())]).await {
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok((Arc::new(becomes), is_new)),
+            }
+        }
+        Err(busy(asked))
+    }
+
+    /// Whether the account may have it so.
+    fn may(&self, asked: Asked<'_>, was: Option<&PushedSensor>, becomes: &PushedSensor) -> Result<(), PushError> {
+        if !asked.expected.holds(was) {
+            return Err(PushError::NotAsExpected);
+        }
+        let is_kept =
+            |version: &Version| was.is_some_and(|was| was.versions().any(|kept| kept.sha256 == version.sha256));
+        if becomes.versions().all(is_kept) {
+            // Nothing is added: it may also where the operator has lowered the bounds.
+            return Ok(());
+        }
+        let others = self.catalogue.sensors_of(asked.account);
+        let others: Vec<_> = others.iter().filter(|other| other.name != *asked.name).collect();
+        if was.is_none() && others.len() >= asked.quota.sensors as usize {
+            return Err(PushError::TooMany(asked.quota.sensors));
+        }
+        // One copy of each is kept, and counts once.
+        let all = others.iter().flat_map(|other| other.versions()).chain(becomes.versions());
+        let would: u64 =
+            all.map(|version| (version.sha256, version.bytes)).collect::<HashMap<_, _>>().into_values().sum();
+        let most = asked.quota.all_sensors_bytes;
+        if would > most { Err(PushError::TooLarge { would, most }) } else { Ok(()) }
+    }
+
+    /// Drops artifacts that nobody refers to.
+    pub(crate) async fn sweep(&self) {
+        match self.store.sweep_artifacts(&self.catalogue, now_ms()).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::info!(dropped, "artifacts that no sensor refers to any more were dropped"),
+            Err(error) => tracing::warn!(%error, "artifacts that no sensor refers to cannot be dropped now"),
+        }
+    }
+}
+
+/// What a push makes of what is there.
+fn pushed(
+    asked: Asked<'_>,
+    was: Option<&PushedSensor>,
+    version: Version,
+    settings: &Settings,
+) -> Result<PushedSensor, PushError> {
+    let percent = settings.percent.unwrap_or(WHOLE);
+    let Some(was) = was else {
+        if percent < WHOLE {
+            return Err(PushError::Invalid(
+                "a first version has none beside which it could be rolled out: leave percent out".to_owned(),
+            ));
+        }
+        let selector = settings.selector.clone().unwrap_or_default();
+        let (account, name) = (asked.account.clone(), asked.name.clone());
+        return Ok(PushedSensor { account, name, selector, current: version, next: None });
+    };
+    let is_current = was.current.sha256 == version.sha256;
+    let is_known = was.versions().any(|known| known.sha256 == version.sha256);
+    // All run what is pushed without a percent: so the current one, pushed again, ends what is being rolled out.
+    let ends_rollout = is_current && percent == WHOLE && was.next.is_some();
+    if (!is_known || ends_rollout) && *asked.expected == Expected::Unsaid {
+        return Err(PushError::NotSaid(was.current.sha256));
+    }
+    let mut sensor = was.clone();
+    if let Some(selector) = &settings.selector {
+        sensor.selector = selector.clone();
+    }
+    match (is_current, percent) {
+        (_, WHOLE) => (sensor.current, sensor.next) = (version, None),
+        (true, _) => {
+            return Err(PushError::Conflict("this artifact is the current version already".to_owned()));
+        }
+        (false, percent) => sensor.next = Some(Rollout { version, percent }),
+    }
+    Ok(sensor)
+}
+
+fn busy(asked: Asked<'_>) -> PushError {
+    WriteError::Unavailable { why: format!("sensor {} changes all the time", asked.name) }.into()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

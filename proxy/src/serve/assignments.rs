@@ -1,0 +1,134 @@
+//! What a node is to run for accounts: `GET /v1/tier/sensors`, and `GET /v1/tier/artifacts/SHA256` for each of them.
+//!
+//! A node gets what belongs to accounts that own an instance on it, as the inventory has that, and nothing else: what another node runs is to this one as what is
+//! not there. Secrets leave sealed storage here and only here. Artifacts are sent to so many nodes at once; the others try again, and run on what they have.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use sonde_inventory::assignment::{ARTIFACTS_PATH, Assigned, AssignedVersion, Assignments, OfAccount, SENSORS_PATH};
+use sonde_inventory::sensor::Version;
+use sonde_inventory::{ArtifactDigest, PushedSensor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::sensors::Sensors;
+
+/// Artifacts that are being sent: 16 MiB each at most.
+const SENT_AT_ONCE: usize = 16;
+
+pub(super) struct Assigning {
+    sensors: Sensors,
+    sending: Arc<Semaphore>,
+}
+
+/// An artifact on its way, and its place.
+struct Sending {
+    bytes: Arc<Vec<u8>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Sending {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Assigning {
+    pub(super) fn new(sensors: Sensors) -> Self {
+        Self { sensors, sending: Arc::new(Semaphore::new(SENT_AT_ONCE)) }
+    }
+
+    /// Answers a node, which is known by its certificate.
+    pub(super) async fn answer(&self, node: Uuid, path: &str) -> Response<Bytes> {
+        if !self.sensors.catalogue().is_synced() {
+            return later("the inventory is not known here yet; try again\n");
+        }
+        if path == SENSORS_PATH {
+            return self.assignments(node);
+        }
+        let sha256 = path.strip_prefix(ARTIFACTS_PATH).and_then(|sha256| sha256.parse::<ArtifactDigest>().ok());
+        match sha256.filter(|sha256| self.is_assigned(node, sha256)) {
+            Some(sha256) => self.artifact(sha256).await,
+            None => plain(StatusCode::NOT_FOUND, "there is no such thing here\n"),
+        }
+    }
+
+    /// The sensors of each account that has an instance there.
+    fn of_accounts(&self, node: Uuid) -> impl Iterator<Item = Vec<Arc<PushedSensor>>> {
+        let catalogue = self.sensors.catalogue();
+        let owners = catalogue.owners_on(node).into_iter().filter(|owner| catalogue.account(owner).is_some());
+        owners.map(|owner| catalogue.sensors_of(&owner)).filter(|sensors| !sensors.is_empty())
+    }
+
+    fn is_assigned(&self, node: Uuid, sha256: &ArtifactDigest) -> bool {
+        self.of_accounts(node).flatten().any(|sensor| sensor.versions().any(|version| version.sha256 == *sha256))
+    }
+
+    fn assignments(&self, node: Uuid) -> Response<Bytes> {
+        // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
+        let mark = self.sensors.catalogue().assignment_mark(node);
+        let of_account = |sensors: Vec<Arc<PushedSensor>>| {
+            let account = sensors.first()?.account.clone();
+            Some(OfAccount { account, sensors: sensors.iter().map(|sensor| self.assigned(sensor)).collect() })
+        };
+        let accounts = self.of_accounts(node).filter_map(of_account).collect();
+        let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the assignments cannot be written\n");
+        };
+        let mut answer = Response::new(Bytes::from(json));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        answer
+    }
+
+    fn assigned(&self, sensor: &PushedSensor) -> Assigned {
+        let version = |version: &Version| AssignedVersion {
+            sha256: version.sha256,
+            bytes: version.bytes,
+            config: version.config.clone(),
+            secrets: self.sensors.unseal(sensor, version),
+        };
+        Assigned {
+            name: sensor.name.clone(),
+            selector: sensor.selector.clone(),
+            current: version(&sensor.current),
+            next: sensor.next.as_ref().map(|next| version(&next.version)),
+            percent: sensor.next.as_ref().map_or(0, |next| next.percent),
+        }
+    }
+
+    async fn artifact(&self, sha256: ArtifactDigest) -> Response<Bytes> {
+        let Ok(place) = self.sending.clone().try_acquire_owned() else {
+            return later("artifacts are being sent to many nodes; try again\n");
+        };
+        match self.sensors.store().artifact(sha256).await {
+            Ok(Some(bytes)) => {
+                let mut answer = Response::new(Bytes::from_owner(Sending { bytes, _place: place }));
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/wasm"));
+                answer
+            }
+            Ok(None) => {
+                tracing::error!(%sha256, "an artifact that a sensor refers to is not in the store; its account has to push it again");
+                plain(StatusCode::NOT_FOUND, "there is no such thing here\n")
+            }
+            Err(error) => {
+                tracing::warn!(%sha256, %error, "an artifact cannot be read now");
+                later("the store cannot be read now; try again\n")
+            }
+        }
+    }
+}
+
+fn plain(status: StatusCode, why: &'static str) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from_static(why.as_bytes()));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn later(why: &'static str) -> Response<Bytes> {
+    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
