@@ -26,6 +26,6 @@ pub use merge::{Merged, merge};
 pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope, SshKey, State, Token};
 pub use names::{AccountName, NameError};
 pub use report::Claim;
-pub use store::{Health, LEASE, Store, StoreError};
+pub use store::{Changes, Health, LEASE, Store, StoreError};
 pub use sweep::sweep;
 pub use write::{Record, Write, WriteError};
