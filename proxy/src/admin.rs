@@ -19,13 +19,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sonde_inventory::Store;
 use sonde_listen::{Connections, Notify};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::about::Now;
+use crate::about::{Inventory, Now};
 use crate::reload::Reloader;
+use crate::reports::Reports;
 use crate::serve::{Door, exposition, stopped};
 
 /// Connections at once.
@@ -46,6 +48,8 @@ type Answer = Response<Full<Bytes>>;
 pub(crate) struct Desk {
     pub(crate) door: Arc<Door>,
     pub(crate) reloader: Reloader,
+    pub(crate) store: Store,
+    pub(crate) reports: Arc<Reports>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -222,6 +226,11 @@ fn about(desk: &Desk, headers: &HeaderMap) -> Answer {
         records: door.catalogue.counts(),
         is_synced: door.catalogue.is_synced(),
         silence: desk.pulse.silence(),
+        inventory: Inventory {
+            health: desk.store.health(),
+            changes: desk.store.changes(),
+            reports: desk.reports.figures(),
+        },
     };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let (content_type, body) = exposition(accept, |writer| door.about.write(writer, &now));

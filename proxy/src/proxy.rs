@@ -125,11 +125,17 @@ impl Proxy {
             last: Arc::default(),
         };
         let notify = reloader.notify.clone();
-        let desk =
-            Desk { door: door.clone(), reloader: reloader.clone(), stop: stopping.clone(), pulse: Arc::default() };
+        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
+        let desk = Desk {
+            door: door.clone(),
+            reloader: reloader.clone(),
+            store: store.clone(),
+            reports: reports.clone(),
+            stop: stopping.clone(),
+            pulse: Arc::default(),
+        };
         admin::start(desk_listener, desk, tokio::runtime::Handle::current(), notify.clone(), going)
             .map_err(|source| StartError::Thread { source })?;
-        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
         let mut others = vec![
             tokio::spawn(sweep(door.clone(), stopping.clone())),
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),

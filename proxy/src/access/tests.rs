@@ -133,6 +133,10 @@ fn an_alias_is_its_accounts_own() {
     assert_eq!(of("b", "twice--b"), None, "which of the two?");
     assert_eq!(of("b", "again--b"), Some(6));
     assert_eq!(of("b", "--b"), None);
+    // The node of one of the two has died, and it was started again on another, which speaks.
+    let moved = serde_json::json!({ "alias": "twice", "state": "running", "node": Uuid::from_u128(98) });
+    catalogue.apply([Change::Instance(instance(4, "b", moved)), Change::Lease(Uuid::from_u128(98))]);
+    assert_eq!(of("b", "twice--b"), Some(4));
     assert_eq!(of("b", &Uuid::from_u128(2).to_string()), Some(2));
     assert_eq!(id("6f9619ff8b864d01b42d00cf4fc964ff"), None, "one spelling");
 }
