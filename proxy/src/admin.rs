@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::about::Now;
+use crate::names;
 use crate::reload::Reloader;
 use crate::serve::{Door, exposition, stopped};
 
@@ -46,6 +47,8 @@ type Answer = Response<Full<Bytes>>;
 pub(crate) struct Desk {
     pub(crate) door: Arc<Door>,
     pub(crate) reloader: Reloader,
+    /// The zone's server's, where there is one.
+    pub(crate) names: Option<Arc<names::Counters>>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -224,7 +227,12 @@ fn about(desk: &Desk, headers: &HeaderMap) -> Answer {
         silence: desk.pulse.silence(),
     };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let (content_type, body) = exposition(accept, |writer| door.about.write(writer, &now));
+    let (content_type, body) = exposition(accept, |writer| {
+        door.about.write(writer, &now);
+        if let Some(names) = &desk.names {
+            names.write(writer);
+        }
+    });
     typed(StatusCode::OK, content_type, body)
 }
 
