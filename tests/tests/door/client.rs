@@ -134,6 +134,7 @@ impl<'a> Client<'a> {
     async fn connect(&self) -> Result<Sender, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
         let stream = TcpStream::connect(self.address).await.map_err(|error| say(&error))?;
+        stream.set_nodelay(true).map_err(|error| say(&error))?;
         let name = ServerName::try_from(self.server_name.unwrap_or("127.0.0.1").to_owned()).expect("it is a name");
         let stream = TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|error| say(&error))?;
         let stream = TokioIo::new(stream);
