@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::about::{Inventory, Now};
+use crate::names;
 use crate::reload::Reloader;
 use crate::reports::Reports;
 use crate::serve::{Door, exposition, stopped};
@@ -50,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) reloader: Reloader,
     pub(crate) store: Store,
     pub(crate) reports: Arc<Reports>,
+    /// The zone's server's, where there is one.
+    pub(crate) names: Option<Arc<names::Counters>>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -233,7 +236,12 @@ fn about(desk: &Desk, headers: &HeaderMap) -> Answer {
         },
     };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let (content_type, body) = exposition(accept, |writer| door.about.write(writer, &now));
+    let (content_type, body) = exposition(accept, |writer| {
+        door.about.write(writer, &now);
+        if let Some(names) = &desk.names {
+            names.write(writer);
+        }
+    });
     typed(StatusCode::OK, content_type, body)
 }
 

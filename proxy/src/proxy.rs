@@ -131,6 +131,7 @@ impl Proxy {
             reloader: reloader.clone(),
             store: store.clone(),
             reports: reports.clone(),
+            names: names.as_ref().map(names::Server::counters),
             stop: stopping.clone(),
             pulse: Arc::default(),
         };
@@ -287,6 +288,7 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
         }
         let now = Instant::now();
         door.paces.sweep(now).into_iter().for_each(|broken| door.about.broke(broken));
+        door.upstream.end_late(now);
         door.flights.sweep();
         if !door.spare.is_whole() && door.spare.take_back() {
             tracing::info!("there are descriptors again");

@@ -2,8 +2,12 @@
 
 mod agent;
 mod client;
+mod floods;
+mod frames;
 mod hostile;
 mod house;
 mod names;
+mod neighbour;
 mod outcomes;
+mod smuggling;
 mod tenancy;

@@ -2,5 +2,10 @@
 //!
 //! What the door does with those who mean harm, and the whole matrix of who sees what, is tried in `proxy/tests/door`, where an agent does as it is told.
 
+mod client;
+mod estate;
+mod identities;
+mod matrix;
+mod papers;
 mod through;
 mod unit;
