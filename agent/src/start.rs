@@ -10,7 +10,7 @@ use sonde_broker::{Client, Launched, raise_descriptors};
 use sonde_collect::{Events, NodeId, Roots};
 use sonde_host::{Accounts, CodeCache, Compiling, Loader, Schedule, Settings};
 use sonde_inventory::assignment::SensorStanding;
-use sonde_listen::{Notify, Spare};
+use sonde_listen::{Notify, Spare, admin};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::about::About;
@@ -27,7 +27,7 @@ use crate::readiness::Readiness;
 use crate::reading_threads::ReadingThreads;
 use crate::reload::Reloader;
 use crate::report::Reporter;
-use crate::serve::admin::{self, Desk};
+use crate::serve::admin::Desk;
 use crate::serve::{self, Ask, Room};
 use crate::{Agent, StartError, capacity, parts, reserved};
 
@@ -215,7 +215,7 @@ impl Agent {
         let watched = parts::all(asks.0, orders.0, sandbox.schedule.clone(), broker.clone());
         let reporter = shared.reporter(&listeners, &kept);
         let Kept { keeper, config, .. } = kept;
-        let Listeners { listener, tls, beside, admin, .. } = listeners;
+        let Listeners { listener, tls, beside, admin: at_admin, .. } = listeners;
         let room = Arc::new(Room {
             catalogue: shared.catalogue,
             node: NodeGate::new(shared.roots),
@@ -235,7 +235,7 @@ impl Agent {
         });
         let desk = Arc::new(Desk::new(room.clone(), reloader.clone()));
         let at_desk = async move {
-            if let Some(listener) = admin {
+            if let Some(listener) = at_admin {
                 admin::serve(listener, desk).await;
             }
         };

@@ -99,12 +99,20 @@ impl Carrier {
             _ => self.ask().await?,
         };
         let folder = self.config.borrow().state_dir.join(pushed::FOLDER);
+        // One account's that cannot be brought is no other's loss; the first reason is said, and all of it is tried again.
+        let mut failed = None;
         for of_account in &assignments.accounts {
-            self.bring(&folder, of_account).await?;
+            if let Err(why) = self.bring(&folder, of_account).await {
+                failed = failed.or(Some(why));
+                // A proxy that is away would be waited for once an account.
+                if self.link.as_ref().is_none_or(|link| !link.is_open()) {
+                    break;
+                }
+            }
         }
         let keep: HashSet<String> = assignments.accounts.iter().map(|of| of.account.to_string()).collect();
         tokio::task::spawn_blocking(move || remove_others(&folder, &keep)).await.map_err(|error| error.to_string())?;
-        Ok(assignments.mark)
+        failed.map_or(Ok(assignments.mark), Err)
     }
 
     async fn ask(&mut self) -> Result<Assignments, String> {
