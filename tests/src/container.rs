@@ -35,6 +35,7 @@ pub struct ContainerBuilder {
     tmpfs: Vec<(String, u64)>,
     folders: Vec<(PathBuf, String)>,
     own_pids: bool,
+    annotations: Vec<(String, String)>,
     entry: Vec<String>,
 }
 
@@ -62,6 +63,7 @@ impl Container {
             tmpfs: Vec::new(),
             folders: Vec::new(),
             own_pids: true,
+            annotations: Vec::new(),
             entry: ["sleep", "100000"].map(String::from).to_vec(),
         }
     }
@@ -276,6 +278,13 @@ impl ContainerBuilder {
         self
     }
 
+    /// An annotation of its bundle, which is a label to those who look.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The first process, a shell script.
     #[must_use]
     pub fn script(mut self, script: &str) -> Self {
@@ -310,6 +319,9 @@ impl ContainerBuilder {
         config["process"]["args"] = json!(self.entry);
         config["root"] = json!({ "path": rootfs.path(), "readonly": true });
         config["hostname"] = json!(self.name);
+        for (key, value) in &self.annotations {
+            config["annotations"][key] = json!(value);
+        }
         let mounts = config["mounts"].as_array_mut().expect("runc spec lists mounts");
         // A server wants somewhere to write; the rest of its root is read-only and shared.
         for place in ["/tmp", "/run", "/var/log/nginx", "/var/lib/nginx"] {
