@@ -278,7 +278,7 @@ impl ContainerBuilder {
         self
     }
 
-    /// An annotation of its bundle's, which is a label to Sonde.
+    /// An annotation of its bundle, which is a label to those who look.
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.push((key.to_owned(), value.to_owned()));

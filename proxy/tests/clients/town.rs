@@ -1,43 +1,18 @@
-//! Namespaces of a test's own, and in them a proxy with its zone, and what is written into the configurations of its clients.
+//! A proxy with its zone in namespaces of a test's own, and what is written into the configurations of its clients.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use sonde_inventory::{Instance, Write};
+pub use sonde_tests::in_own_network;
 use sonde_tests::{Prometheus, eventually};
 use tokio::runtime::Runtime;
 
 use crate::house::{Credential, House, SUFFIX, name};
 
-/// Where the inner run finds that it is one.
-const INSIDE: &str = "SONDE_TEST_IN_ITS_OWN_NETWORK";
-/// Before the inner run: loopback, and a resolver that is ours.
-const ENTER: &str = "ip link set lo up && mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
 /// A refresh is each second, and a scrape too; a busy machine gets far longer.
 pub const WITHIN: Duration = Duration::from_secs(60);
-
-/// Runs a test in namespaces of its own: this program again, for that one test.
-pub fn in_own_network(test: &str, inner: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return inner();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let resolver = folder.path().join("resolv.conf");
-    std::fs::write(&resolver, "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n").unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--fork", "--kill-child", "sh", "-ec", ENTER, "sh"])
-        .arg(&resolver)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("unshare is there");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{said}");
-    // A name that matches no test would pass too.
-    assert!(said.contains("1 passed"), "{said}");
-}
 
 /// A house with names, and the threads that it runs on.
 pub struct Town {
