@@ -64,6 +64,8 @@ pub struct Client<'a> {
     version: Version,
     headers: &'a [(&'static str, String)],
     sender: Option<Sender>,
+    /// How many were made.
+    pub connections: usize,
 }
 
 enum Sender {
@@ -81,13 +83,13 @@ impl<'a> Client<'a> {
         version: Version,
     ) -> Self {
         let config = configuration(&proxy.server_ca(), shown, version);
-        Self { address: &proxy.public, config, server_name, version, headers, sender: None }
+        Self { address: &proxy.public, config, server_name, version, headers, sender: None, connections: 0 }
     }
 
     /// To the tier's.
     pub fn of_tier(proxy: &'a Proxy, shown: Option<&Shown>, version: Version) -> Self {
         let config = configuration(&proxy.path("proxy/tier-ca.pem"), shown, version);
-        Self { address: &proxy.tier, config, server_name: None, version, headers: &[], sender: None }
+        Self { address: &proxy.tier, config, server_name: None, version, headers: &[], sender: None, connections: 0 }
     }
 
     /// One GET; an error where there is no connection to be had.
@@ -127,6 +129,7 @@ impl<'a> Client<'a> {
         };
         if !is_open {
             self.sender = Some(self.connect().await?);
+            self.connections += 1;
         }
         Ok(self.sender.as_mut().expect("it is there"))
     }
@@ -136,7 +139,8 @@ impl<'a> Client<'a> {
         let stream = TcpStream::connect(self.address).await.map_err(|error| say(&error))?;
         stream.set_nodelay(true).map_err(|error| say(&error))?;
         let name = ServerName::try_from(self.server_name.unwrap_or("127.0.0.1").to_owned()).expect("it is a name");
-        let stream = TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|error| say(&error))?;
+        let stream =
+            TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|error| say(&error))?;
         let stream = TokioIo::new(stream);
         Ok(match self.version {
             Version::One => {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use sonde_tests::{eventually, run_to_end};
 
-use crate::estate::{NOTICE, NODE, Proxy, cli};
+use crate::estate::{NODE, NOTICE, Proxy, cli};
 use crate::papers::{ALGORITHMS, Algorithm, Authority, Draft, Shown, ssh_line};
 
 /// Who that is to the proxy.
@@ -49,6 +49,17 @@ impl Theirs {
         let config = "tls.client_ca = { file = \"theirs.pem\", account = \"uri\", revoked = \"theirs.crl\" }\n";
         (Self { authority, revoked }, config.to_owned())
     }
+
+    pub fn issue(&self, draft: Draft) -> Shown {
+        draft.by(&self.authority)
+    }
+
+    /// Revokes one more, in a list that takes the place of the one there is.
+    pub fn revoke(&self, proxy: &Proxy, more: &Shown) {
+        let list = self.authority.revoked(&[&self.revoked, more]);
+        fs::write(proxy.path("new.crl"), list).expect("the folder is writable");
+        fs::rename(proxy.path("new.crl"), proxy.path("theirs.crl")).expect("one file system");
+    }
 }
 
 /// The accounts that they are of.
@@ -84,7 +95,8 @@ fn tokens(proxy: &Proxy) -> Vec<Identity> {
     let good = proxy.token("acme", &[]);
     let removed = proxy.token("acme", &[]);
     let id_of_last = || {
-        let list: serde_json::Value = serde_json::from_str(&proxy.cli(&["token", "ls", "acme", "--json"])).expect("it is JSON");
+        let list: serde_json::Value =
+            serde_json::from_str(&proxy.cli(&["token", "ls", "acme", "--json"])).expect("it is JSON");
         let last = list.as_array().and_then(|all| all.last()).expect("there is one");
         last["id"].as_str().expect("it has an id").to_owned()
     };
@@ -131,7 +143,8 @@ fn issue(proxy: &Proxy, account: &str, folder: &str, more: &[&str]) -> Shown {
 fn issued(proxy: &Proxy) -> Vec<Identity> {
     let own = issue(proxy, "acme", "issued", &[]);
     let revoked = issue(proxy, "acme", "revoked", &["--label", "to be revoked"]);
-    let list: serde_json::Value = serde_json::from_str(&proxy.cli(&["cert", "ls", "acme", "--json"])).expect("it is JSON");
+    let list: serde_json::Value =
+        serde_json::from_str(&proxy.cli(&["cert", "ls", "acme", "--json"])).expect("it is JSON");
     let last = list.as_array().and_then(|all| all.iter().find(|one| one["label"] == "to be revoked"));
     let sha256 = last.and_then(|one| one["sha256"].as_str()).expect("it is listed").to_owned();
     proxy.cli(&["cert", "revoke", "acme", &sha256]);

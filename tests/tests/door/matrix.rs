@@ -175,12 +175,14 @@ impl Told {
             let upper = format!("/v1/instances/{}/metrics", id.to_uppercase());
             told.ask(&mut client, identity, version, &Ask { host: &here, other: None, path: &upper }, expected).await;
             let host = format!("{id}.{SUFFIX}");
-            told.ask(&mut client, identity, version, &Ask { host: &host, other: None, path: "/metrics" }, expected).await;
+            told.ask(&mut client, identity, version, &Ask { host: &host, other: None, path: "/metrics" }, expected)
+                .await;
             if target != Node {
                 let path = format!("/v1/instances/{id}/sensors");
                 // It has none any more, and that is no error.
                 let expected = if expected == 503 { 200 } else { expected };
-                told.ask(&mut client, identity, version, &Ask { host: &here, other: None, path: &path }, expected).await;
+                told.ask(&mut client, identity, version, &Ask { host: &here, other: None, path: &path }, expected)
+                    .await;
             }
         }
         for (path, whom) in LISTS {

@@ -86,7 +86,8 @@ pub fn ssh_line(algorithm: Algorithm, key: &KeyPair, folder: &Path) -> String {
         Algorithm::Ed25519 => of("ssh-ed25519", &[raw]),
         Algorithm::Rsa => {
             let path = folder.join("rsa.public.pem");
-            std::fs::write(&path, pem("PUBLIC KEY", &rcgen::PublicKeyData::subject_public_key_info(key))).expect("the folder is writable");
+            std::fs::write(&path, pem("PUBLIC KEY", &rcgen::PublicKeyData::subject_public_key_info(key)))
+                .expect("the folder is writable");
             let line = run_to_end(Command::new("ssh-keygen").args(["-i", "-m", "PKCS8", "-f"]).arg(path));
             String::from_utf8(line.stdout).expect("it is text").trim().to_owned()
         }
@@ -123,7 +124,9 @@ impl Draft {
     /// With so many bytes of an extension that nobody knows.
     pub fn padded(mut self, bytes: usize) -> Self {
         let padding = [&[0x04, 0x83][..], &u32::try_from(bytes).expect("it fits").to_be_bytes()[1..], &vec![7; bytes]];
-        self.params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], padding.concat()));
+        self.params
+            .custom_extensions
+            .push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], padding.concat()));
         self
     }
 
