@@ -64,6 +64,8 @@ pub struct Client<'a> {
     version: Version,
     headers: &'a [(&'static str, String)],
     sender: Option<Sender>,
+    /// How many were made.
+    pub connections: usize,
 }
 
 enum Sender {
@@ -81,13 +83,13 @@ impl<'a> Client<'a> {
         version: Version,
     ) -> Self {
         let config = configuration(&proxy.server_ca(), shown, version);
-        Self { address: &proxy.public, config, server_name, version, headers, sender: None }
+        Self { address: &proxy.public, config, server_name, version, headers, sender: None, connections: 0 }
     }
 
     /// To the tier's.
     pub fn of_tier(proxy: &'a Proxy, shown: Option<&Shown>, version: Version) -> Self {
         let config = configuration(&proxy.path("proxy/tier-ca.pem"), shown, version);
-        Self { address: &proxy.tier, config, server_name: None, version, headers: &[], sender: None }
+        Self { address: &proxy.tier, config, server_name: None, version, headers: &[], sender: None, connections: 0 }
     }
 
     /// One GET; an error where there is no connection to be had.
@@ -127,6 +129,7 @@ impl<'a> Client<'a> {
         };
         if !is_open {
             self.sender = Some(self.connect().await?);
+            self.connections += 1;
         }
         Ok(self.sender.as_mut().expect("it is there"))
     }

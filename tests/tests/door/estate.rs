@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use sonde_tests::{CliOutput, Daemon, Process, binary, eventually};
+use sonde_tests::{Daemon, Process, binary, eventually};
 use tempfile::TempDir;
 
 /// What instances' names end in.
@@ -159,11 +159,4 @@ pub fn cli(arguments: &[&str]) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "sonde {arguments:?} ended with {}: {stderr}", output.status);
     stdout.into_owned()
-}
-
-/// The same, whatever becomes of it.
-pub fn tried(arguments: &[&str]) -> CliOutput {
-    let output = Command::new(binary()).args(arguments).stdin(Stdio::null()).output().expect("it can be run");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    CliOutput { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }

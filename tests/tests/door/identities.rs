@@ -49,6 +49,17 @@ impl Theirs {
         let config = "tls.client_ca = { file = \"theirs.pem\", account = \"uri\", revoked = \"theirs.crl\" }\n";
         (Self { authority, revoked }, config.to_owned())
     }
+
+    pub fn issue(&self, draft: Draft) -> Shown {
+        draft.by(&self.authority)
+    }
+
+    /// Revokes one more, in a list that takes the place of the one there is.
+    pub fn revoke(&self, proxy: &Proxy, more: &Shown) {
+        let list = self.authority.revoked(&[&self.revoked, more]);
+        fs::write(proxy.path("new.crl"), list).expect("the folder is writable");
+        fs::rename(proxy.path("new.crl"), proxy.path("theirs.crl")).expect("one file system");
+    }
 }
 
 /// The accounts that they are of.

@@ -5,6 +5,7 @@
 mod client;
 mod estate;
 mod identities;
+mod lifecycle;
 mod matrix;
 mod papers;
 mod through;
