@@ -25,7 +25,7 @@ use super::tls::TlsFiles;
 use crate::about::About;
 use crate::config::Config;
 use crate::floor::Scraper;
-use crate::gate::{Answer as Read, READ_DEADLINE};
+use crate::gate::{Answer as Read, CONTENT, READ_DEADLINE};
 use crate::instance::{Catalogue, Instance, Lookup};
 use crate::node::NodeGate;
 use crate::pulses::Pulses;
@@ -41,7 +41,7 @@ const REASON: &str = "x-sonde-reason";
 /// The part of a scraper's time that may be spent on waiting for the kernel; the rest is for the way back.
 const WAITING_SHARE: f64 = 0.5;
 /// How old a reading may be by which an instance is said to run, where its native series are not asked for.
-const STATE_FLOOR: Duration = Duration::from_secs(5);
+const STATE_FLOOR: Duration = CONTENT;
 /// How long `refresh` may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
 /// A first guess at an exposition's size, so that the buffer grows once or never.

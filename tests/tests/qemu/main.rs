@@ -4,6 +4,7 @@
 //! is judged here.
 
 mod archive;
+mod events;
 mod layout;
 mod machine;
 mod runc;
