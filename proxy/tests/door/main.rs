@@ -6,4 +6,6 @@ mod hostile;
 mod house;
 mod names;
 mod outcomes;
+mod sensors;
 mod tenancy;
+mod tier;
