@@ -391,7 +391,7 @@ mod tests {
         let name = "password".to_owned();
         assert_eq!(check_secrets([(&name, SECRET_BYTES)].into_iter()), Ok(()));
         assert!(check_secrets([(&name, SECRET_BYTES + 1)].into_iter()).is_err());
-        assert!(check_secrets(many.iter().map(|(name, _)| (name, 0))).is_err());
+        assert!(check_secrets(many.keys().map(|name| (name, 0))).is_err());
         assert_eq!(format!("{:?}", Sealed("aGVsbG8".into())), "sealed");
     }
 }

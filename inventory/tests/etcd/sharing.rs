@@ -99,3 +99,25 @@ async fn a_node_speaks_to_every_proxy_while_one_of_them_hears_it() {
     one.heard(id).await.unwrap();
     until(&others, "it is back", |catalogue| catalogue.is_reachable(id)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_are_shared_and_no_watch_hears_of_them() {
+    let cluster = Cluster::start(1).await;
+    let (one, ones) = follow(cluster.settings()).await;
+    let (other, others) = follow(cluster.settings()).await;
+    until(&ones, "synced", Catalogue::is_synced).await;
+    until(&others, "synced", Catalogue::is_synced).await;
+    crate::artifacts::live_as_long_as_they_are_referred_to(&one, &ones).await;
+    let revision = *others.revisions().borrow();
+    let bytes = crate::artifacts::large();
+    let sha256 = one.put_artifact(bytes.clone(), 1).await.unwrap();
+    assert_eq!(other.artifact(sha256).await.unwrap(), Some(bytes.clone()));
+    let sensor = crate::artifacts::sensor("acme", "web", sha256, bytes.len());
+    other.write(vec![Write::put(None, sensor.clone())]).await.unwrap();
+    until(&ones, "the sensor", |catalogue| catalogue.sensor(&sensor.account, &sensor.name).is_some()).await;
+    assert_eq!(*others.revisions().borrow(), revision + 1, "the record alone was told of");
+    // One that starts later has the record, and not a byte of the artifact.
+    let (third, thirds) = follow(cluster.settings()).await;
+    until(&thirds, "a snapshot", |catalogue| catalogue.artifacts().contains(&sha256)).await;
+    assert_eq!(third.sweep_artifacts(&thirds, u64::MAX).await.unwrap(), 0);
+}

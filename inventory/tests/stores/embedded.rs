@@ -140,3 +140,23 @@ async fn killed_it_has_all_that_it_said_it_had_and_nothing_by_halves() {
         store.close().await;
     }
 }
+
+#[tokio::test]
+async fn artifacts_live_as_long_as_they_are_referred_to_and_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.redb");
+    let (store, catalogue) = open(&path).await;
+    crate::artifacts::live_as_long_as_they_are_referred_to(&store, &catalogue).await;
+    let bytes = crate::artifacts::large();
+    let sha256 = store.put_artifact(bytes.clone(), 1).await.unwrap();
+    let sensor = crate::artifacts::sensor("a", "web", sha256, bytes.len());
+    store.write(vec![Write::put(None, sensor.clone())]).await.unwrap();
+    store.close().await;
+    let (store, catalogue) = open(&path).await;
+    assert_eq!(
+        catalogue.sensors_of(&sensor.account).iter().map(|known| (**known).clone()).collect::<Vec<_>>(),
+        [sensor]
+    );
+    assert_eq!(store.sweep_artifacts(&catalogue, u64::MAX).await.unwrap(), 0);
+    assert_eq!(store.artifact(sha256).await.unwrap(), Some(bytes));
+}

@@ -1,4 +1,5 @@
 //! The stores as whoever uses them sees them.
 
+mod artifacts;
 mod embedded;
 mod records;

@@ -21,7 +21,7 @@ pub enum ArtifactFault {
     Broken(String),
     #[error("it has no manifest; `sonde sensor build` embeds sensor.toml")]
     NoManifest,
-    #[error("its manifest is not valid: {0}")]
+    #[error("{0}")]
     Manifest(String),
     #[error("its manifest does not allow these settings: {0}")]
     Config(String),

@@ -5,27 +5,27 @@
 //! without any. What an account may push is bounded by its own limits, and what is another's is not looked at.
 
 mod artifact;
+mod change;
 mod uploads;
 mod vault;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
 use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_config, check_secrets};
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
 };
 
 pub use artifact::ArtifactFault;
+pub use change::{Asked, Expected, Settings};
 pub use uploads::{UploadFault, Uploads, receive};
 pub use vault::{Belongs, Vault, VaultError};
 pub(crate) use view::{shown, standing_of};
 
-use crate::config::Quota;
+use change::pushed;
 
 /// How often a change is tried again that another one came before.
 const MOST_ATTEMPTS: usize = 8;
@@ -61,58 +61,13 @@ pub enum PushError {
     Write(#[from] WriteError),
 }
 
-/// What the caller says of what is there, before it is changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing: fine where there is nothing, or the same.
-    #[default]
-    Unsaid,
-    Anything,
-    Nothing,
-    /// A record's mark, or the digest of its current artifact.
-    One(String),
-}
-
-impl Expected {
-    fn holds(&self, was: Option<&PushedSensor>) -> bool {
-        match (self, was) {
-            (Self::Unsaid, _) | (Self::Anything, Some(_)) | (Self::Nothing, None) => true,
-            (Self::One(one), Some(was)) => *one == was.mark() || *one == was.current.sha256.to_string(),
-            (Self::Anything | Self::One(_), None) | (Self::Nothing, Some(_)) => false,
-        }
-    }
-}
-
-/// What goes with an artifact, in one request; what is not given stays as it was, but for secrets, which are another artifact's.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    #[serde(rename = "match")]
-    pub selector: Option<Selector>,
-    pub config: Option<BTreeMap<String, String>>,
-    pub secrets: Option<BTreeMap<String, String>>,
-    /// Of the matching instances; all where it is not given.
-    pub percent: Option<u8>,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("match", &self.selector)
-            .field("percent", &self.percent)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Who changes what.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    pub account: &'a AccountName,
-    pub name: &'a SensorName,
-    /// The credential, as an operator finds it again.
-    pub by: &'a str,
-    pub expected: &'a Expected,
-    pub quota: &'a Quota,
+/// What came of a push.
+#[derive(Debug)]
+pub struct Pushed {
+    pub sensor: Arc<PushedSensor>,
+    pub is_new: bool,
+    /// Whether the account had none of its sensors run it before.
+    pub is_new_artifact: bool,
 }
 
 /// See the module. Cheap to clone.
@@ -141,16 +96,11 @@ impl Sensors {
         self.catalogue.sensor(account, name).ok_or(PushError::NotFound)
     }
 
-    /// Keeps an artifact and makes it the sensor's current version, or its next for a part of the instances. The sensor as it then is, and whether it is new.
+    /// Keeps an artifact and makes it the sensor's current version, or its next for a part of the instances.
     ///
     /// # Errors
     /// See [`PushError`].
-    pub async fn push(
-        &self,
-        asked: Asked<'_>,
-        bytes: Vec<u8>,
-        settings: &Settings,
-    ) -> Result<(Arc<PushedSensor>, bool), PushError> {
+    pub async fn push(&self, asked: Asked<'_>, bytes: Vec<u8>, settings: &Settings) -> Result<Pushed, PushError> {
         let manifest = artifact::manifest(&bytes)?;
         if let Some(selector) = &settings.selector {
             selector.check()?;
@@ -166,6 +116,8 @@ impl Sensors {
             artifact::check_config(&manifest, &version.config)?;
             pushed(asked, was, version, settings)
         };
+        let own = self.catalogue.sensors_of(asked.account);
+        let is_new_artifact = !own.iter().flat_map(|own| own.versions()).any(|version| version.sha256 == sha256);
         // Before anything is kept: what is refused costs the store nothing.
         let was = self.catalogue.sensor(asked.account, asked.name);
         self.may(asked, was.as_deref(), &change(was.as_deref())?)?;
@@ -176,7 +128,7 @@ impl Sensors {
             self.store.put_artifact(bytes, now_ms()).await?;
         }
         tracing::info!(account = %asked.account, sensor = %asked.name, %sha256, by = asked.by, "a sensor was pushed");
-        Ok((sensor, is_new))
+        Ok(Pushed { sensor, is_new, is_new_artifact })
     }
 
     fn version(
@@ -424,45 +376,6 @@ impl Sensors {
             Err(error) => tracing::warn!(%error, "artifacts that no sensor refers to cannot be dropped now"),
         }
     }
-}
-
-/// What a push makes of what is there.
-fn pushed(
-    asked: Asked<'_>,
-    was: Option<&PushedSensor>,
-    version: Version,
-    settings: &Settings,
-) -> Result<PushedSensor, PushError> {
-    let percent = settings.percent.unwrap_or(WHOLE);
-    let Some(was) = was else {
-        if percent < WHOLE {
-            return Err(PushError::Invalid(
-                "a first version has none beside which it could be rolled out: leave percent out".to_owned(),
-            ));
-        }
-        let selector = settings.selector.clone().unwrap_or_default();
-        let (account, name) = (asked.account.clone(), asked.name.clone());
-        return Ok(PushedSensor { account, name, selector, current: version, next: None });
-    };
-    let is_current = was.current.sha256 == version.sha256;
-    let is_known = was.versions().any(|known| known.sha256 == version.sha256);
-    // All run what is pushed without a percent: so the current one, pushed again, ends what is being rolled out.
-    let ends_rollout = is_current && percent == WHOLE && was.next.is_some();
-    if (!is_known || ends_rollout) && *asked.expected == Expected::Unsaid {
-        return Err(PushError::NotSaid(was.current.sha256));
-    }
-    let mut sensor = was.clone();
-    if let Some(selector) = &settings.selector {
-        sensor.selector = selector.clone();
-    }
-    match (is_current, percent) {
-        (_, WHOLE) => (sensor.current, sensor.next) = (version, None),
-        (true, _) => {
-            return Err(PushError::Conflict("this artifact is the current version already".to_owned()));
-        }
-        (false, percent) => sensor.next = Some(Rollout { version, percent }),
-    }
-    Ok(sensor)
 }
 
 fn busy(asked: Asked<'_>) -> PushError {

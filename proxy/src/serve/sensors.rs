@@ -160,10 +160,12 @@ impl Asking<'_> {
         let upload = self.door.sensors.uploads.begin(account, quota.all_sensors_bytes)?;
         let bytes = receive(body, quota.sensor_bytes, |bytes| self.used.sent(bytes)).await?;
         let length = bytes.len() as u64;
-        let (sensor, is_new) = self.door.sensors.push(self.asked(name, &expected, &quota), bytes, &settings).await?;
-        upload.kept(length);
-        let mut answer = self.view(&sensor);
-        if is_new {
+        let pushed = self.door.sensors.push(self.asked(name, &expected, &quota), bytes, &settings).await?;
+        if pushed.is_new_artifact {
+            upload.kept(length);
+        }
+        let mut answer = self.view(&pushed.sensor);
+        if pushed.is_new {
             *answer.status_mut() = StatusCode::CREATED;
         }
         Ok(answer)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -37,6 +37,7 @@ pub struct Ask<'a> {
     pub path: &'a str,
     pub method: Option<&'a str>,
     pub headers: &'a [(&'a str, &'a str)],
+    pub body: &'a [u8],
 }
 
 #[derive(Debug)]
@@ -108,6 +109,7 @@ async fn ask_at_leisure(house: &House, credential: &Credential, version: Version
     let stream = TokioIo::new(connect(house, credential, ask.server_name, version).await);
     let address = house.proxy.address().to_string();
     let mut request = Request::builder().method(ask.method.unwrap_or("GET"));
+    let body = Full::new(Bytes::copy_from_slice(ask.body));
     for (name, value) in ask.headers {
         request = request.header(*name, *value);
     }
@@ -121,7 +123,7 @@ async fn ask_at_leisure(house: &House, credential: &Credential, version: Version
                 Some(authority) => format!("https://{authority}{}", ask.path),
                 None => ask.path.to_owned(),
             };
-            let request = request.uri(uri).body(Empty::<Bytes>::new()).unwrap();
+            let request = request.uri(uri).body(body).unwrap();
             let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
             tokio::spawn(connection);
             sender.send_request(request).await.unwrap()
@@ -132,7 +134,7 @@ async fn ask_at_leisure(house: &House, credential: &Credential, version: Version
             }
             let authority = ask.authority.or(ask.host).unwrap_or(&address);
             let request = request.uri(format!("https://{authority}{}", ask.path)).version(http::Version::HTTP_2);
-            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            let request = request.body(body).unwrap();
             let executor = TokioExecutor::new();
             let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
             tokio::spawn(connection);

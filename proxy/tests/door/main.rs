@@ -9,5 +9,7 @@ mod house;
 mod names;
 mod neighbour;
 mod outcomes;
+mod sensors;
 mod smuggling;
 mod tenancy;
+mod tier;

@@ -19,6 +19,7 @@ async fn forged_names_open_nothing() {
         path: "/metrics",
         headers: &[],
         method: None,
+        body: &[],
     };
     let (one, some) = (own.as_str(), Some(own.as_str()));
     let cases = [
