@@ -93,6 +93,7 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    #[cfg(feature = "etcd")]
     fn heard(&self, outcome: &Result<(), WriteError>) {
         self.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
     }
