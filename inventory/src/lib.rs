@@ -27,5 +27,5 @@ pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope,
 pub use names::{AccountName, NameError};
 pub use report::Claim;
 pub use store::{Changes, Health, LEASE, Store, StoreError};
-pub use sweep::sweep;
+pub use sweep::{Silence, sweep};
 pub use write::{Record, Write, WriteError};
