@@ -66,14 +66,16 @@ async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connec
             return;
         }
     };
-    let role = tier_role(&peer);
+    let is_http2 = peer.is_http2();
+    // Asked for anew for each report: an agent keeps its connection for as long as it runs, and its certificate may end before.
+    let role = Arc::new(move || tier_role(&peer));
     let service = service_fn(|request: Request<Incoming>| {
         connections.heard(id);
-        let reports = reports.clone();
+        let (reports, role) = (reports.clone(), role());
         async move { Ok::<_, Infallible>(answer(&reports, role, request).await.map(Full::new)) }
     });
     let stream = TokioIo::new(stream);
-    let ended = if peer.is_http2() {
+    let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -81,9 +83,9 @@ async fn converse(stream: TcpStream, tls: TierTls, reports: Arc<Reports>, connec
             .max_header_list_size(HEAD_BYTES as u32)
             .keep_alive_interval(Some(KEEP_ALIVE));
         let service = {
-            let reports = reports.clone();
+            let (reports, role) = (reports.clone(), role.clone());
             service_fn(move |request: Request<Incoming>| {
-                let reports = reports.clone();
+                let (reports, role) = (reports.clone(), role());
                 async move { Ok::<_, Infallible>(answer(&reports, role, request).await.map(Full::new)) }
             })
         };
