@@ -4,6 +4,7 @@
 //! is judged here.
 
 mod archive;
+mod clock;
 mod layout;
 mod machine;
 mod runc;
