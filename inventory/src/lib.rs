@@ -31,5 +31,5 @@ pub use names::{AccountName, NameError};
 pub use report::Claim;
 pub use sensor::{ArtifactDigest, PushedSensor, Sealed, SensorName};
 pub use store::{Changes, Health, LEASE, Store, StoreError};
-pub use sweep::sweep;
+pub use sweep::{Silence, sweep};
 pub use write::{Record, Write, WriteError};

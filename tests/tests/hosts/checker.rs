@@ -271,3 +271,41 @@ fn is_of(target: &Target, answer: &Response) -> Result<(), String> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, reason: &str, body: &str) -> std::io::Result<Response> {
+        let headers = vec![("X-Sonde-Reason".to_owned(), reason.to_owned())];
+        Ok(Response { status, headers, body: body.as_bytes().to_vec(), elapsed: Duration::ZERO })
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_from_what_is_not() {
+        let target = Target { id: "1".into(), container: "own".into(), owner: "acme".into(), node: 0 };
+        let of = |name: &str, age: f64| format!("a{{id=\"/x/{name}\"}} 1\nsonde_reading_age_seconds {age}\n");
+        let now = Instant::now();
+        let lives = Expect { owners: ["acme".to_owned()].into(), ..Expect::default() };
+        let ended = Expect { ended: now.checked_sub(Duration::from_secs(60)), ..lives.clone() };
+        let judged = |expect: &Expect, account: &str, answer, took: Duration| {
+            let expect = (expect.clone(), false);
+            judge(&target, account, (&expect, &expect), answer, (now, took)).is_ok()
+        };
+        let at_once = Duration::ZERO;
+        assert!(judged(&lives, "acme", answer(200, "", &of("own", 0.1)), at_once));
+        assert!(judged(&lives, "acme", answer(504, "agent_slow", ""), PATIENCE));
+        assert!(judged(&lives, "bank", answer(404, "", ""), at_once));
+        assert!(judged(&ended, "acme", answer(503, "gone; removed", ""), at_once));
+        assert!(!judged(&lives, "acme", answer(200, "", &of("other", 0.1)), at_once), "another's");
+        assert!(!judged(&lives, "acme", answer(200, "", &of("own", 60.0)), at_once), "old");
+        assert!(!judged(&lives, "acme", answer(200, "", &of("own", 0.1)), PATIENCE * 2), "late");
+        assert!(!judged(&lives, "acme", answer(404, "", ""), at_once), "it is there");
+        assert!(!judged(&lives, "acme", answer(503, "gone; removed", ""), at_once), "it lives");
+        assert!(!judged(&lives, "acme", answer(502, "", ""), at_once), "without a reason");
+        assert!(!judged(&lives, "acme", Err(std::io::ErrorKind::TimedOut.into()), at_once), "nothing");
+        assert!(!judged(&lives, "bank", answer(200, "", &of("own", 0.1)), at_once), "not theirs");
+        assert!(!judged(&lives, "bank", answer(502, "node_unreachable", ""), at_once), "not theirs to know");
+        assert!(!judged(&ended, "acme", answer(200, "", &of("own", 0.1)), at_once), "ended");
+    }
+}

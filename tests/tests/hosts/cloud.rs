@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub struct Cloud {
     tokens: Vec<String>,
     tls: Arc<ClientConfig>,
     rootfs: Arc<Rootfs>,
-    _dir: TempDir,
+    dir: TempDir,
     _network: Network,
 }
 
@@ -109,7 +109,7 @@ impl Cloud {
             tokens: Vec::new(),
             tls,
             rootfs,
-            _dir: dir,
+            dir,
             _network: network,
         };
         cloud.furnish(&authorities);
@@ -339,6 +339,23 @@ impl Cloud {
         let mut all: Vec<String> = String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect();
         all.sort();
         all
+    }
+
+    /// Status and body of an instance's exporter, found by its name with the resolver of the scraper's machine, as any client would.
+    pub fn get_by_name(&self, label: &str, account: &str) -> (String, String) {
+        let at = ACCOUNTS.iter().position(|one| *one == account).expect("there is such a tenant");
+        let ca = self.authorities().join("server-ca.pem");
+        let (token, url) = (&self.tokens[at], format!("https://{label}.{SUFFIX}:{PUBLIC_PORT}/metrics"));
+        let mut curl = self.scraper.command("curl");
+        curl.args(["-s", "-S", "-w", "\n%{http_code}", "--max-time", "5", "--cacert"]).arg(ca);
+        let output = curl.args(["-H", &format!("Authorization: Bearer {token}"), &url]).output();
+        let said = String::from_utf8_lossy(&output.expect("curl is installed").stdout).into_owned();
+        let (body, status) = said.rsplit_once('\n').unwrap_or((&said, ""));
+        (status.to_owned(), body.to_owned())
+    }
+
+    fn authorities(&self) -> PathBuf {
+        self.dir.path().join("tls")
     }
 
     /// What a proxy has logged.

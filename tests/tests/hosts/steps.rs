@@ -22,6 +22,10 @@ pub fn steady(cloud: &Cloud, checker: &Checker) {
         for id in &own {
             wait_for_names(cloud, &[0, 1], &[0, 1], id);
         }
+        for target in cloud.targets().iter().filter(|target| target.owner == account) {
+            let (status, body) = cloud.get_by_name(&target.id, account);
+            assert!(status == "200" && body.contains(&target.container), "{account} by name: {status} {body}");
+        }
     }
     checker.nothing_wrong();
 }

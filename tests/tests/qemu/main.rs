@@ -4,6 +4,7 @@
 //! is judged here.
 
 mod archive;
+mod clock;
 mod events;
 mod layout;
 mod machine;
