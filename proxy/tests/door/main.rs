@@ -6,6 +6,7 @@ mod floods;
 mod frames;
 mod hostile;
 mod house;
+mod meeting;
 mod names;
 mod neighbour;
 mod outcomes;
