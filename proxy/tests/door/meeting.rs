@@ -108,7 +108,8 @@ fn says(number: u128) -> Vec<u8> {
         2 => answer("200 OK", "connection: keep-alive\r\n", ZONE),
         3 | 4 => answer("404 Not Found", "content-type: application/json\r\n", restify),
         5 => answer("500 Internal Server Error", "content-type: application/json\r\n", restify),
-        6 => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{ZONE}\r\n0\r\n\r\n", ZONE.len()).into(),
+        6 => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{ZONE}\r\n0\r\n\r\n", ZONE.len())
+            .into(),
         // Until it closes, as HTTP/1.0 did.
         7 => format!("HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\n{ZONE}").into(),
         8 => b"no HTTP at all\r\n\r\n".to_vec(),
@@ -224,7 +225,8 @@ async fn a_cmon_agent_hears_what_cmon_said_and_nothing_of_the_scrapers() {
 #[tokio::test]
 async fn a_client_of_cmons_finds_what_it_knows() {
     let own = json!({ "alias": "web", "image": "7b5981c4-1889-11e7-b4c5-3f3bdfc9b88b", "groups": ["a", "b"] });
-    let instances = [instance(1, "acme", own), instance(2, "rival", json!({})), instance(3, "acme", json!({ "groups": ["c"] }))];
+    let instances =
+        [instance(1, "acme", own), instance(2, "rival", json!({})), instance(3, "acme", json!({ "groups": ["c"] }))];
     let house = House::configured(&instances, &format!("hosts = [\"cmon.{SUFFIX}\"]")).await;
     let acme = house.certificate("acme").await;
     let host = format!("cmon.{SUFFIX}");
@@ -251,7 +253,8 @@ async fn a_client_of_cmons_finds_what_it_knows() {
     let operator = house.token("operator", &[], None).await;
     let nodes = ask(&house, &operator, Version::One, &at("/v1/gz/discover")).await;
     let nodes: Value = serde_json::from_slice(&nodes.body).unwrap();
-    let ids: Vec<&str> = nodes["cns"].as_array().unwrap().iter().map(|one| one["server_uuid"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        nodes["cns"].as_array().unwrap().iter().map(|one| one["server_uuid"].as_str().unwrap()).collect();
     assert_eq!(ids, [NODE.to_string(), AWAY.to_string()]);
     // It looks at no status: an error that it could read as a list would cost it all targets.
     for credential in [Credential::default(), Credential { token: Some("x".repeat(40)), certificate: None }] {
@@ -304,7 +307,8 @@ async fn the_tiers_door_is_for_nodes_and_each_speaks_for_itself() {
     let house = House::start(&[instance(1, "acme", json!({}))]).await;
     let tls = house.folder.path().join("tls");
     let (tier, _) = IssuingAuthority::open_or_create(&tls, AuthorityKind::Tier).unwrap();
-    let issued = |role, file: &str| tier.issue_tier(role, &[], Duration::from_secs(3600)).unwrap().write(&tls, file).unwrap();
+    let issued =
+        |role, file: &str| tier.issue_tier(role, &[], Duration::from_secs(3600)).unwrap().write(&tls, file).unwrap();
     let (node, other, proxy) =
         (issued(TierRole::Node(NODE), "n1"), issued(TierRole::Node(AWAY), "n2"), issued(TierRole::Proxy, "p2"));
     let says = |node: Uuid, owner: &str| {
