@@ -134,3 +134,34 @@ pub async fn serve(
     Server::bind(settings, catalogue).await?.run(stop).await;
     Ok(())
 }
+
+/// A zone without sockets, for fuzzing alone.
+#[cfg(feature = "fuzzing")]
+pub struct Fuzzed(Zone);
+
+#[cfg(feature = "fuzzing")]
+impl Fuzzed {
+    pub fn new(settings: &Settings, catalogue: Arc<Catalogue>) -> Self {
+        Self(Zone::new(settings, catalogue))
+    }
+
+    /// Asks with a packet, in each way, and holds the reply to what any reply is.
+    pub fn ask(&self, packet: &[u8], source: IpAddr) {
+        use self::message::{Reply, Transport, reply};
+        for (transport, cut) in [(Transport::Udp, false), (Transport::Udp, true), (Transport::Tcp, false)] {
+            match reply(&self.0, packet, source, transport, cut) {
+                Reply::Silence => {}
+                Reply::Message(bytes, _) => {
+                    assert_eq!(bytes[..2], packet[..2], "another id");
+                    assert!(hickory_proto::op::Message::from_vec(&bytes).is_ok(), "no message: {bytes:?}");
+                    assert!(transport == Transport::Tcp || bytes.len() <= 1232, "{} bytes over UDP", bytes.len());
+                }
+                Reply::Transfer(question) => {
+                    assert_eq!(transport, Transport::Tcp, "a transfer over UDP");
+                    let messages = transfer::messages(&self.0, &question, source, &[]);
+                    assert!(messages.iter().all(|message| message.answers.is_empty()), "a stranger's transfer");
+                }
+            }
+        }
+    }
+}
