@@ -86,7 +86,9 @@ pub fn via<B>(
     if host == suffix || hosts.contains(&host) {
         return Ok(Via::Ours);
     }
-    let label = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')).filter(|label| !label.contains('.'));
+    let label = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.'));
+    // One label, and not of nothing: `.<suffix>` is no name.
+    let label = label.filter(|label| !label.is_empty() && !label.contains('.'));
     label.map(|label| Via::Label(label.to_owned())).ok_or(HostFault::NotOurs)
 }
 

@@ -49,7 +49,15 @@ fn names_that_do_not_agree_are_misdirected() {
     for (target, hosts, server_name) in differing {
         assert_eq!(of(target, hosts, server_name), Err(HostFault::Disagree), "{target} {hosts:?} {server_name:?}");
     }
-    for host in ["example", "xsonde.example", "a.b.sonde.example", "localhost", "sonde.example.evil.example"] {
+    for host in [
+        ".sonde.example",
+        ".sonde.example.",
+        "example",
+        "xsonde.example",
+        "a.b.sonde.example",
+        "localhost",
+        "sonde.example.evil.example",
+    ] {
         assert_eq!(of("/", &[host], None), Err(HostFault::NotOurs), "{host}");
     }
 }
@@ -216,7 +224,7 @@ fn a_name_that_is_taken_is_ours_whatever_else_was_said() {
             let is_it = match &found {
                 Via::Address => bare.trim_matches(['[', ']']).parse::<IpAddr>().is_ok(),
                 Via::Ours => [SUFFIX, "cmon.example"].contains(&bare),
-                Via::Label(label) => bare == format!("{label}.{SUFFIX}") && !label.contains('.'),
+                Via::Label(label) => bare == format!("{label}.{SUFFIX}") && !label.is_empty() && !label.contains('.'),
             };
             assert!(is_it, "{name:?} was taken for {found:?}");
         }

@@ -223,6 +223,17 @@ mod tests {
         assert_eq!(query.only(&["groups"]), Err(Refusal::Unknown { name: "group".into() }));
     }
 
+    fn assert_bounded(text: &str, selection: &Selection) {
+        let is_name = |name: &String| {
+            (1..=LONGEST_GROUP).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        };
+        let groups = selection.groups.as_deref().unwrap_or_default();
+        assert!(groups.len() <= MOST_GROUPS && groups.iter().all(is_name), "{text:?}: {groups:?}");
+        assert!(selection.labels.len() <= MOST_SELECTORS, "{text:?}");
+        assert!(selection.labels.iter().all(|(key, _)| !key.is_empty()), "{text:?}");
+    }
+
     /// Queries at random, the same at each run: read or refused in a sentence that is no JSON, and what is read is within its bounds.
     #[test]
     fn any_query_is_read_within_its_bounds_or_refused() {
@@ -261,14 +272,7 @@ mod tests {
             match selection(&text) {
                 Ok(selection) => {
                     read += 1;
-                    let groups = selection.groups.unwrap_or_default();
-                    let is_name = |name: &String| {
-                        (1..=LONGEST_GROUP).contains(&name.len())
-                            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-                    };
-                    assert!(groups.len() <= MOST_GROUPS && groups.iter().all(is_name), "{text:?}: {groups:?}");
-                    assert!(selection.labels.len() <= MOST_SELECTORS, "{text:?}");
-                    assert!(selection.labels.iter().all(|(key, _)| !key.is_empty()), "{text:?}");
+                    assert_bounded(&text, &selection);
                 }
                 Err(refusal) => {
                     refused += 1;

@@ -62,6 +62,45 @@ const REFUSALS: [u16; 10] = [400, 401, 403, 404, 405, 408, 414, 421, 429, 431];
 /// And that a scrape may get besides, each with its reason.
 const OUTCOMES: [u16; 3] = [502, 503, 504];
 
+/// Parameters of some route, and of none.
+const NAMES: [&str; 16] = [
+    "groups",
+    "match",
+    "role",
+    "shard",
+    "collect[]",
+    "tag",
+    "node-meta",
+    "dc",
+    "passing",
+    "index",
+    "wait",
+    "filter",
+    "stale",
+    "x",
+    "",
+    "groups%00",
+];
+/// What one of them means, or nobody does.
+const VALUES: [&str; 16] = [
+    "web",
+    "a,b",
+    "web,web",
+    "node",
+    "account",
+    "0/3",
+    "3/3",
+    "1/0",
+    "tier=front",
+    "=",
+    "native",
+    "sensor/x",
+    "50ms",
+    "-1",
+    "18446744073709551616",
+    "%F0%9F%98%80",
+];
+
 /// SplitMix64: the same each time.
 struct Dice(u64);
 
@@ -99,42 +138,6 @@ impl Dice {
     }
 
     fn query(&mut self) -> String {
-        const NAMES: [&str; 16] = [
-            "groups",
-            "match",
-            "role",
-            "shard",
-            "collect[]",
-            "tag",
-            "node-meta",
-            "dc",
-            "passing",
-            "index",
-            "wait",
-            "filter",
-            "stale",
-            "x",
-            "",
-            "groups%00",
-        ];
-        const VALUES: [&str; 16] = [
-            "web",
-            "a,b",
-            "web,web",
-            "node",
-            "account",
-            "0/3",
-            "3/3",
-            "1/0",
-            "tier=front",
-            "=",
-            "native",
-            "sensor/x",
-            "50ms",
-            "-1",
-            "18446744073709551616",
-            "%F0%9F%98%80",
-        ];
         let of = |dice: &mut Self| {
             let name = dice.pick(&NAMES);
             // A wait that is meant would be two minutes.
@@ -179,6 +182,34 @@ impl Dice {
             "\"x\"",
         ];
         (0..self.roll(4)).map(|_| (self.pick(&NAMES), self.pick(&VALUES).to_owned())).collect()
+    }
+}
+
+impl Dice {
+    /// A request, and of what kind its route is; none where no client could send it.
+    fn request(&mut self, version: Version, token: Option<&str>) -> Option<(Kind, Request<Empty<Bytes>>)> {
+        const METHODS: [&str; 12] =
+            ["GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"];
+        let route = &ROUTES[self.roll(ROUTES.len())];
+        let mut path = route.path.replace("{}", &self.target());
+        if self.roll(12) == 0 {
+            path.insert_str(self.roll(path.len() + 1), &self.garbage(3));
+        }
+        // A path that became another is judged as any.
+        let is_route = path.starts_with(route.path.split("{}").next().unwrap_or_default());
+        let uri: Uri = format!("https://127.0.0.1{path}{}", self.query()).parse().ok()?;
+        let mut request = Request::builder().method(self.pick(&METHODS));
+        request = match version {
+            Version::One => request.header("host", "127.0.0.1").uri(uri.path_and_query()?.as_str()),
+            Version::Two => request.uri(uri),
+        };
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        Some((if is_route { route.kind } else { Kind::Other }, request.body(Empty::new()).ok()?))
     }
 }
 
@@ -271,37 +302,14 @@ async fn any_request_gets_a_documented_answer_in_time() {
     }
     let (mut dice, mut asked, mut good) = (Dice(0x00d0_0b5e), 0, 0);
     for round in 0..rounds {
-        let route = &ROUTES[dice.roll(ROUTES.len())];
-        let mut path = route.path.replace("{}", &dice.target());
-        if dice.roll(12) == 0 {
-            path.insert_str(dice.roll(path.len() + 1), &dice.garbage(3));
-        }
-        // A path that became another is judged as any.
-        let is_route = path.starts_with(route.path.split("{}").next().unwrap_or_default());
-        let method = dice
-            .pick(&["GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"]);
-        let method: Method = method.parse().unwrap();
         let version = round % 2;
-        let url = format!("https://127.0.0.1{path}{}", dice.query());
-        let Ok(uri) = url.parse::<Uri>() else { continue };
-        let mut request = Request::builder().method(&method);
-        request = if version == 0 {
-            request.header("host", "127.0.0.1").uri(uri.path_and_query().unwrap().as_str())
-        } else {
-            request.uri(uri)
-        };
-        for (name, value) in dice.headers() {
-            request = request.header(name, value);
-        }
         let credential = match dice.roll(8) {
             0 => None,
-            1 => push.token.as_ref(),
-            _ => acme.token.as_ref(),
+            1 => push.token.as_deref(),
+            _ => acme.token.as_deref(),
         };
-        if let Some(token) = credential {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let Ok(request) = request.body(Empty::new()) else { continue };
+        let Some((kind, request)) = dice.request(VERSIONS[version], credential) else { continue };
+        let (method, url) = (request.method().clone(), request.uri().to_string());
         let began = Instant::now();
         let heard = tokio::time::timeout(IN_TIME, lines[version].ask(request)).await;
         let heard = heard.unwrap_or_else(|_| panic!("{round}: {method} {url} is not answered in time"));
@@ -311,7 +319,6 @@ async fn any_request_gets_a_documented_answer_in_time() {
             continue;
         };
         (asked, good) = (asked + 1, good + usize::from(parts.status == 200));
-        let kind = if is_route { route.kind } else { Kind::Other };
         if let Some(fault) = fault(kind, &method, parts.status.as_u16(), &parts, &body) {
             panic!(
                 "{round}: {method} {url} has {fault}: {} {:?} {}",

@@ -271,8 +271,11 @@ async fn a_client_of_cmons_finds_what_it_knows() {
     house.proxy.stop().await;
 }
 
-/// One report at the tier's door, as its holder; the status, or why there is none.
-async fn report(house: &House, shown: Option<&CertificateFiles>, path: &str, body: Value) -> Result<u16, String> {
+/// A connection to the tier's door, with this certificate or none.
+async fn at_the_tier(
+    house: &House,
+    shown: Option<&CertificateFiles>,
+) -> Result<hyper::client::conn::http2::SendRequest<Full<Bytes>>, String> {
     let mut roots = RootCertStore::empty();
     let ca = house.folder.path().join("tls/tier-ca.pem");
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
@@ -286,13 +289,19 @@ async fn report(house: &House, shown: Option<&CertificateFiles>, path: &str, bod
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(house.proxy.tier_address().unwrap()).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())?;
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(|e| e.to_string())?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// One report at the tier's door, as its holder; the status, or why there is none.
+async fn report(house: &House, shown: Option<&CertificateFiles>, path: &str, body: Value) -> Result<u16, String> {
     let asking = async {
-        let stream = TcpStream::connect(house.proxy.tier_address().unwrap()).await.unwrap();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())?;
-        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await.map_err(|e| e.to_string())?;
-        tokio::spawn(connection);
+        let mut sender = at_the_tier(house, shown).await?;
         let request = Request::post(format!("https://127.0.0.1{path}")).body(Full::new(Bytes::from(body.to_string())));
         let response = sender.send_request(request.unwrap()).await.map_err(|e| e.to_string())?;
         let status = response.status().as_u16();
@@ -330,5 +339,42 @@ async fn the_tiers_door_is_for_nodes_and_each_speaks_for_itself() {
     let rival = house.token("rival", &[], None).await;
     assert_eq!(get(&house, &rival, &metrics(1)).await.status, 404, "another node's word does not make it rival's");
     assert_eq!(house.proxy.accounts().get(&name("rival")).unwrap().name.as_str(), "rival");
+    house.proxy.stop().await;
+}
+
+/// A node's certificate that ends so soon: sooner than any that our own issuing makes.
+fn brief(tls: &std::path::Path, lasts: time::Duration) -> CertificateFiles {
+    let key = PrivateKeyDer::from_pem_file(tls.join("tier-ca.key")).unwrap();
+    let certificate = CertificateDer::from_pem_file(tls.join("tier-ca.pem")).unwrap();
+    let issuer =
+        rcgen::Issuer::from_ca_cert_der(&certificate, rcgen::KeyPair::try_from(key.secret_der()).unwrap()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.not_before = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
+    params.not_after = time::OffsetDateTime::now_utc() + lasts;
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names = vec![rcgen::SanType::URI(TierRole::Node(NODE).uri().try_into().unwrap())];
+    let own = rcgen::KeyPair::generate().unwrap();
+    let signed = params.signed_by(&own, &issuer).unwrap();
+    let files = CertificateFiles { certificate: tls.join("brief.pem"), key: tls.join("brief.key") };
+    std::fs::write(&files.certificate, sonde_proxy::issue::pem("CERTIFICATE", signed.der())).unwrap();
+    std::fs::write(&files.key, sonde_proxy::issue::pem("PRIVATE KEY", &own.serialize_der())).unwrap();
+    files
+}
+
+#[tokio::test]
+async fn a_nodes_certificate_that_ends_ends_on_an_open_connection() {
+    let house = House::start(&[]).await;
+    let brief = brief(&house.folder.path().join("tls"), time::Duration::seconds(4));
+    let mut sender = at_the_tier(&house, Some(&brief)).await.unwrap();
+    let began = std::time::Instant::now();
+    let mut ask = async || {
+        let request = Request::post("https://127.0.0.1/v1/instances").body(Full::new(Bytes::new())).unwrap();
+        sender.send_request(request).await.expect("the connection stays").status().as_u16()
+    };
+    assert_eq!(ask().await, 404, "it is a node, and there is no such thing");
+    while ask().await != 403 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is a node still");
+        tokio::task::yield_now().await;
+    }
     house.proxy.stop().await;
 }

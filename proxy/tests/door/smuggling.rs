@@ -123,20 +123,11 @@ async fn sent(scene: &Scene, flags: u8, fields: &[(&[u8], &[u8])]) -> Became {
     frames.became(1, SOON).await.expect("something becomes of it")
 }
 
-/// What a server that speaks HTTP/1.1 behind this one would read as more than one request, or as another's.
-#[tokio::test]
-async fn fields_of_http2_that_http1_would_read_otherwise_are_refused() {
-    let scene = scene().await;
-    let path = format!("/v1/instances/{}/metrics", id(1));
-    let good = [get(&path, "127.0.0.1"), vec![(b"authorization", scene.token.as_bytes())]].concat();
-    let injected = format!("text/plain\r\nx-sonde-owner: rival\r\n\r\n{}", scene.hidden);
-    let (split, spaced) = (format!("{path}?a HTTP/1.1\r\nx: y"), format!("{path}?a b"));
-    let upper = [good.clone(), vec![(&b"Accept"[..], &b"text/plain"[..])]].concat();
-    let extra = |name: &'static str, value: &[u8]| {
-        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
-        (name, value)
-    };
-    let extras = [
+/// Fields that a request of HTTP/2 may not have, or not beside those that it has.
+fn extras(hidden: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let injected = format!("text/plain\r\nx-sonde-owner: rival\r\n\r\n{hidden}");
+    let extra = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
+    vec![
         extra("transfer-encoding", b"chunked"),
         extra("connection", b"close"),
         extra("upgrade", b"h2c"),
@@ -151,7 +142,18 @@ async fn fields_of_http2_that_http1_would_read_otherwise_are_refused() {
         extra("host", b"other.test"),
         extra("host", SUFFIX.as_bytes()),
         extra("authorization", b"Bearer 0123456789abcdef0123456789abcdef"),
-    ];
+    ]
+}
+
+/// What a server that speaks HTTP/1.1 behind this one would read as more than one request, or as another's.
+#[tokio::test]
+async fn fields_of_http2_that_http1_would_read_otherwise_are_refused() {
+    let scene = scene().await;
+    let path = format!("/v1/instances/{}/metrics", id(1));
+    let good = [get(&path, "127.0.0.1"), vec![(b"authorization", scene.token.as_bytes())]].concat();
+    let (split, spaced) = (format!("{path}?a HTTP/1.1\r\nx: y"), format!("{path}?a b"));
+    let upper = [good.clone(), vec![(&b"Accept"[..], &b"text/plain"[..])]].concat();
+    let extras = extras(&scene.hidden);
     let refused = |became: Became| matches!(became, Became::Reset | Became::Ended | Became::Answered(400 | 401 | 421));
     for (name, value) in &extras {
         let fields = [good.clone(), vec![(&name[..], &value[..])]].concat();

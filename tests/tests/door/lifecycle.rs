@@ -186,15 +186,7 @@ fn a_hangup_changes_what_it_may_and_costs_no_connection_and_no_scrape() {
         let mut named = Client::new(&proxy, None, &headers, Some("other.test"), Version::One);
         assert_eq!(named.ask(&at("other.test", &path)).await.expect("the certificate has the name").status, 200);
 
-        // What is refused leaves all of that.
-        let faults = || figure(&proxy, "sonde_proxy_config_faults_total");
-        for broken in
-            ["colour = 1", "hosts = [\"not a name\"]", "limits = { concurrent_scrapes = 0 }", "tls.key = \"x\""]
-        {
-            let before = faults();
-            proxy.reconfigure(broken);
-            scraping.until("a refusal", async || faults() > before).await;
-        }
+        refusals(&proxy, &mut scraping).await;
         assert_eq!(one.ask(&at("other.test", "/_ping")).await.expect("it is answered").status, 200);
         assert_eq!(theirs_client.ask(&at(here, "/v1/usage")).await.expect("it is answered").status, 200);
 
@@ -206,6 +198,23 @@ fn a_hangup_changes_what_it_may_and_costs_no_connection_and_no_scrape() {
         assert_eq!(theirs_client.connections, 1);
         scraping.assert_kept();
     });
+}
+
+/// Configurations that are refused, each of which would take away what there is.
+async fn refusals(proxy: &Proxy, scraping: &mut Scraping<'_>) {
+    let faults = || figure(proxy, "sonde_proxy_config_faults_total");
+    for broken in ["colour = 1", "hosts = [\"not a name\"]", "limits = { concurrent_scrapes = 0 }", "tls.key = \"x\""] {
+        let before = faults();
+        proxy.reconfigure(broken);
+        scraping.until("a refusal", async || faults() > before).await;
+    }
+    // One half of it is good, and the other not: nothing is taken.
+    let (tier_key, before) = (proxy.path("proxy/proxy.key"), faults());
+    let good = fs::read(&tier_key).expect("it is there");
+    fs::write(&tier_key, "no key").expect("it is ours");
+    proxy.reconfigure(&format!("limits = {{ {MANY} }}"));
+    scraping.until("a refusal", async || faults() > before).await;
+    fs::write(&tier_key, good).expect("it is ours");
 }
 
 #[test]
