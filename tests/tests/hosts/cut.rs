@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sonde_tests::eventually;
 
 use crate::checker::Checker;
-use crate::cloud::{Cloud, LEASE, SOON};
+use crate::cloud::{Cloud, LEASE, SOON, Target};
 use crate::steps::{listed, missing, on_node, slowest, steady, wait_for_lists, wait_for_names, wait_until_all_answer};
 
 /// What no scrape of a node that is well may take, whatever another's does: far less than those of one that is not.
@@ -155,6 +155,7 @@ fn a_proxy_from_etcd_which_compacts(cloud: &mut Cloud, checker: &mut Checker) {
         let listed = cloud.instances(0, "acme")?;
         listed.iter().find(|one| one.container == born).cloned().ok_or_else(|| format!("{listed:?}"))
     });
+    let given = given_away(cloud, checker);
     for n in 0..20 {
         cloud.etcd.ctl(0, &["put", "filler", &n.to_string()]).expect("etcd takes changes");
     }
@@ -162,7 +163,7 @@ fn a_proxy_from_etcd_which_compacts(cloud: &mut Cloud, checker: &mut Checker) {
     let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
     let revision = status[0]["Status"]["header"]["revision"].to_string();
     cloud.etcd.ctl(0, &["compact", &revision]).expect("it compacts");
-    let lost = missing(checker, began, |seen| seen.id != victim.id);
+    let lost = missing(checker, began, |seen| ![&victim.id, &given.id].contains(&&seen.id));
     assert!(lost.is_empty(), "{lost:?}");
 
     for member in &cloud.etcd.members {
@@ -171,6 +172,29 @@ fn a_proxy_from_etcd_which_compacts(cloud: &mut Cloud, checker: &mut Checker) {
     cloud.wait_for_series(1, "sonde_proxy_inventory_current", &[], |current| current == 1.0);
     let born = wait_for_lists(cloud, ("acme", &born.container), &victim);
     assert!(cloud.proxy_log(1).contains("etcd has compacted what was not heard of yet"), "it had not to read anew");
+    wait_for_status(cloud, 1, "bank", &given, 200);
+    checker.expect(&given.id, |expect| expect.owners = ["bank".to_owned()].into());
     checker.watch(cloud, &born);
     checker.nothing_wrong();
+}
+
+/// Gives one of acme's to bank while proxy 1 does not hear of it: there it is nobody's, because its agent knows better than the proxy.
+fn given_away(cloud: &Cloud, checker: &Checker) -> Target {
+    let given = cloud.targets().into_iter().find(|one| one.node == 2 && one.owner == "acme").expect("it is there");
+    checker.expect(&given.id, |expect| expect.owners = ["acme", "bank"].map(str::to_owned).into());
+    let rule = format!("[[owner]]\naccount = \"bank\"\nmatch = {{ name = \"{}\" }}\n", given.container);
+    cloud.configure(2, &rule);
+    wait_for_status(cloud, 0, "bank", &given, 200);
+    wait_for_status(cloud, 0, "acme", &given, 404);
+    wait_for_status(cloud, 1, "acme", &given, 404);
+    wait_for_status(cloud, 1, "bank", &given, 404);
+    given
+}
+
+fn wait_for_status(cloud: &Cloud, proxy: usize, account: &str, target: &Target, status: u16) {
+    let path = format!("/v1/instances/{}/metrics", target.id);
+    eventually(&format!("{status} for {account} at proxy {proxy}"), LEASE, || match cloud.get(proxy, account, &path) {
+        Ok(answer) if answer.status == status => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }
