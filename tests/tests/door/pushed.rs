@@ -84,7 +84,7 @@ fn a_secret_reaches_its_run_and_stays_with_its_bytes() {
     let another = another(&sonde, "redis.wasm", ("version = \"0.1.0\"", "version = \"0.1.1\""));
     let another = another.to_str().expect("its path is text");
     done(&sonde, &["sensor", "push", another, "--name", "redis"]);
-    sonde.wait_for_value(redis.id(), "sonde_sensor_up", &[("sensor", "redis")], PUSHED, |up| up == 0.0);
+    sonde.wait_for_value(redis.id(), "redis_up", &[], PUSHED, |up| up == 0.0);
     eventually("the file of the former version goes", PUSHED, || {
         let files = files_with_the_password(&sonde.dir().join("state"));
         if files.is_empty() { Ok(()) } else { Err(format!("{files:?}")) }
