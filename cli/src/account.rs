@@ -19,7 +19,7 @@ pub enum Account {
     Rm(Rm),
     /// Show an account's limits, or change those that are given
     #[command(after_help = "Example: sonde account limits acme --requests-per-second 50 --concurrent-scrapes default")]
-    Limits(Limits),
+    Limits(Box<Limits>),
 }
 
 impl Account {
@@ -106,6 +106,15 @@ pub struct Limits {
     /// Scrapes in flight
     #[arg(long, value_name = "N|default", value_parser = limit)]
     concurrent_scrapes: Option<Value>,
+    /// Sensors that it may have pushed
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    sensors: Option<Value>,
+    /// Bytes of one of them
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    sensor_bytes: Option<Value>,
+    /// Bytes of all of them
+    #[arg(long, value_name = "N|default", value_parser = limit)]
+    all_sensors_bytes: Option<Value>,
     #[command(flatten)]
     proxy: Operator,
 }
@@ -117,6 +126,9 @@ impl Limits {
             ("request_burst", self.request_burst),
             ("bytes_per_second", self.bytes_per_second),
             ("concurrent_scrapes", self.concurrent_scrapes),
+            ("sensors", self.sensors),
+            ("sensor_bytes", self.sensor_bytes),
+            ("all_sensors_bytes", self.all_sensors_bytes),
         ];
         let change: Map<String, Value> =
             given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
@@ -129,7 +141,16 @@ impl Limits {
         self.proxy.show(&account["limits"], |limits| {
             let row =
                 |key: &str| vec![key.to_owned(), limits[key].as_u64().map_or("default".into(), |n| n.to_string())];
-            table(&["requests_per_second", "request_burst", "bytes_per_second", "concurrent_scrapes"].map(row))
+            let keys = [
+                "requests_per_second",
+                "request_burst",
+                "bytes_per_second",
+                "concurrent_scrapes",
+                "sensors",
+                "sensor_bytes",
+                "all_sensors_bytes",
+            ];
+            table(&keys.map(row))
         })
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct ListedVersion {
 
 impl ListedVersion {
     fn of(version: &AssignedVersion) -> Self {
-        let secrets = version.secrets.keys().cloned().collect();
+        let secrets = version.secrets.keys().filter(|key| is_plain(key)).cloned().collect();
         Self { sha256: version.sha256, config: version.config.clone(), secrets }
     }
 
@@ -179,6 +179,11 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Keys were checked where they came in; one that would lead elsewhere is not taken here all the same.
+fn is_plain(key: &str) -> bool {
+    !key.is_empty() && !key.starts_with('.') && !key.contains('/')
+}
+
 fn write_secrets(folder: &Path, sensor: &Assigned, version: &AssignedVersion) -> io::Result<()> {
     if version.secrets.is_empty() {
         return Ok(());
@@ -186,8 +191,7 @@ fn write_secrets(folder: &Path, sensor: &Assigned, version: &AssignedVersion) ->
     let of_version = secrets_of(folder, &sensor.name, version.sha256);
     make_folder(&of_version)?;
     for (key, secret) in &version.secrets {
-        // Keys were checked where they came in; here one that leads elsewhere is not written all the same.
-        if key.is_empty() || key.starts_with('.') || key.contains('/') {
+        if !is_plain(key) {
             continue;
         }
         let path = of_version.join(key);

@@ -4,7 +4,7 @@
 //! each artifact that is not here; its digest is checked before anything is written. When no proxy answers, what is here runs on. What is not a proxy's, a folder that a person filled,
 //! is left alone.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(super) struct Carrier {
     link: Option<Link>,
     /// What the folder was made of, since the start.
     have: Option<String>,
+    /// Of each account what its folder was made of: one that changes often costs the others' folders nothing.
+    brought: HashMap<String, ArtifactDigest>,
 }
 
 impl Carrier {
@@ -50,7 +52,7 @@ impl Carrier {
         config: watch::Receiver<Arc<Config>>,
         told: watch::Receiver<Option<Told>>,
     ) -> Self {
-        Self { settings, config, told, link: None, have: None }
+        Self { settings, config, told, link: None, have: None, brought: HashMap::new() }
     }
 
     /// Until nobody can say anything any more.
@@ -102,15 +104,24 @@ impl Carrier {
         // One account's that cannot be brought is no other's loss; the first reason is said, and all of it is tried again.
         let mut failed = None;
         for of_account in &assignments.accounts {
+            let json = serde_json::to_vec(of_account).map_err(|error| error.to_string())?;
+            let (account, digest) = (of_account.account.to_string(), ArtifactDigest::of(&json));
+            if self.brought.get(&account) == Some(&digest) {
+                continue;
+            }
             if let Err(why) = self.bring(&folder, of_account).await {
                 failed = failed.or(Some(why));
                 // A proxy that is away would be waited for once an account.
                 if self.link.as_ref().is_none_or(|link| !link.is_open()) {
                     break;
                 }
+            } else {
+                self.brought.insert(account, digest);
+            }
             }
         }
         let keep: HashSet<String> = assignments.accounts.iter().map(|of| of.account.to_string()).collect();
+        self.brought.retain(|account, _| keep.contains(account));
         tokio::task::spawn_blocking(move || remove_others(&folder, &keep)).await.map_err(|error| error.to_string())?;
         failed.map_or(Ok(assignments.mark), Err)
     }

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::instance::Instance;
 
+mod carrier;
 mod tls;
 
 const NODE: Uuid = Uuid::from_u128(0xa);

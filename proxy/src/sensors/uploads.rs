@@ -19,6 +19,9 @@ const WITHIN: Duration = Duration::from_secs(70);
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
 /// In which an account's allowance of pushed bytes fills up.
 const REFILL: Duration = Duration::from_secs(600);
+/// Changes of an account's sensors at once, and one more each second after that: each is a write that nodes hear of.
+const CHANGES: f64 = 60.0;
+const CHANGES_PER_SECOND: f64 = 1.0;
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,8 @@ pub enum UploadFault {
     Busy,
     #[error("the account has pushed as many bytes as it may for now; try again in some minutes")]
     Often,
+    #[error("the account's sensors have been changed too often; one change a second goes on")]
+    Changes,
 }
 
 /// Uploads under way, and what accounts have pushed lately.
@@ -46,6 +51,8 @@ struct State {
     under_way: Vec<AccountName>,
     /// Bytes that were pushed and have not been refilled, as of then.
     pushed: HashMap<AccountName, (f64, Instant)>,
+    /// Changes that an account may make now, as of then.
+    changes: HashMap<AccountName, (f64, Instant)>,
 }
 
 /// A place for an upload.
@@ -72,6 +79,25 @@ impl Uploads {
         }
         state.under_way.push(account.clone());
         Ok(Upload { uploads: self.clone(), account: account.clone(), allowance })
+    }
+
+    /// Whether an account may change a sensor now; if so, it has.
+    ///
+    /// # Errors
+    /// It has too often.
+    pub fn change(&self, account: &AccountName) -> Result<(), UploadFault> {
+        let now = Instant::now();
+        let left = |(left, at): (f64, Instant)| {
+            (left + now.duration_since(at).as_secs_f64() * CHANGES_PER_SECOND).min(CHANGES)
+        };
+        let mut state = self.lock();
+        state.changes.retain(|_, known| left(*known) < CHANGES);
+        let now_left = state.changes.get(account).map_or(CHANGES, |known| left(*known));
+        if now_left < 1.0 {
+            return Err(UploadFault::Changes);
+        }
+        state.changes.insert(account.clone(), (now_left - 1.0, now));
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,10 +145,10 @@ where
         return Err(UploadFault::TooLong(most));
     }
     let mut whole = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
-    let until = Instant::now() + WITHIN;
+    let until = tokio::time::Instant::now() + WITHIN;
     loop {
-        let piece_until = until.min(Instant::now() + PIECE_WITHIN);
-        let frame = tokio::time::timeout_at(piece_until.into(), body.frame()).await.map_err(|_| UploadFault::Slow)?;
+        let piece_until = until.min(tokio::time::Instant::now() + PIECE_WITHIN);
+        let frame = tokio::time::timeout_at(piece_until, body.frame()).await.map_err(|_| UploadFault::Slow)?;
         let Some(frame) = frame else { return Ok(whole) };
         let Ok(data) = frame.map_err(|_| UploadFault::Cut)?.into_data() else { continue };
         heard(data.len() as u64);
@@ -164,6 +190,15 @@ mod tests {
         // It fills up.
         let state = uploads.lock();
         assert!(state.left(&account("a"), 100, Instant::now() + REFILL / 2) > 20.0);
+    }
+
+    #[test]
+    fn an_account_changes_its_sensors_no_oftener_than_nodes_can_follow() {
+        let uploads = Uploads::default();
+        let account = |name: &str| AccountName::new(name).unwrap();
+        let made = (0..200).filter(|_| uploads.change(&account("a")).is_ok()).count();
+        assert!((60..=61).contains(&made), "{made}");
+        assert!(uploads.change(&account("b")).is_ok(), "another's is its own");
     }
 
     #[tokio::test(start_paused = true)]

@@ -110,6 +110,9 @@ impl Asking<'_> {
         if !self.door.catalogue.is_synced() {
             return Err(Refused::NotReady);
         }
+        if !is_look {
+            self.door.sensors.uploads.change(&self.caller.account.name)?;
+        }
         let path = self.request.uri().path().strip_prefix(ROUTE).unwrap_or_default();
         let path: Vec<&str> = path.split('/').skip(1).collect();
         let (name, rest) = match path.as_slice() {
@@ -343,7 +346,7 @@ fn refusal(refused: &Refused) -> Answer {
                 UploadFault::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 UploadFault::Slow => StatusCode::REQUEST_TIMEOUT,
                 UploadFault::Cut => StatusCode::BAD_REQUEST,
-                UploadFault::Busy | UploadFault::Often => StatusCode::TOO_MANY_REQUESTS,
+                UploadFault::Busy | UploadFault::Often | UploadFault::Changes => StatusCode::TOO_MANY_REQUESTS,
             };
             sentence(status, &fault.to_string())
         }

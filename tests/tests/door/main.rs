@@ -9,5 +9,6 @@ mod identities;
 mod lifecycle;
 mod matrix;
 mod papers;
+mod pushed;
 mod through;
 mod unit;
