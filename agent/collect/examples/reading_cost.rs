@@ -16,8 +16,9 @@ use sonde_collect::mounts::Controller;
 use sonde_collect::source::Fault;
 use sonde_collect::{Discovery, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Roots, source};
 
-/// What a reading reads each time of a hybrid machine, or of a unified one; what is not there is left out.
-const FILES: [(Option<Controller>, &str); 31] = [
+/// What a reading reads each time of a hybrid machine, or of a unified one; what is not there is left out. Of a machine without a cgroup2 tree
+/// it reads v1's lists of processes and threads, and opens them anew each time.
+const FILES: [(Option<Controller>, &str); 30] = [
     (Some(Controller::Cpuacct), "cpuacct.usage"),
     (None, "cpu.stat"),
     (Some(Controller::Cpu), "cpu.stat"),
@@ -28,8 +29,6 @@ const FILES: [(Option<Controller>, &str); 31] = [
     (Some(Controller::Memory), "memory.failcnt"),
     (Some(Controller::Memory), "memory.oom_control"),
     (Some(Controller::Memory), "memory.kmem.usage_in_bytes"),
-    (Some(Controller::Pids), "tasks"),
-    (Some(Controller::Memory), "cgroup.procs"),
     (Some(Controller::Pids), "pids.current"),
     (Some(Controller::Pids), "pids.events"),
     (Some(Controller::Blkio), "blkio.throttle.io_service_bytes_recursive"),
@@ -47,12 +46,13 @@ const FILES: [(Option<Controller>, &str); 31] = [
     (None, "pids.current"),
     (None, "pids.events"),
     (None, "pids.peak"),
+    (None, "cgroup.procs"),
     (None, "cgroup.threads"),
     (None, "io.stat"),
 ];
 
 /// And of its leader, where that has a network namespace of its own.
-const LEADERS: [&str; 6] = ["stat", "net/dev", "net/snmp", "net/netstat", "net/sockstat", "net/sockstat6"];
+const LEADERS: [&str; 7] = ["stat", "net/igmp", "net/dev", "net/snmp", "net/netstat", "net/sockstat", "net/sockstat6"];
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 /// How long it is measured. A thousand instances are read some forty times in it.
@@ -140,6 +140,8 @@ impl Bare {
         self.buffer.resize(16 * 1024, 0);
         let of_cgroup = FILES.iter().filter_map(|(place, name)| match place {
             Some(controller) => Some((found.cgroups.v1(*controller)?.to_owned(), *name)),
+            // v1's freezer has the word where it is mounted.
+            None if *name == "cgroup.events" && found.cgroups.v1(Controller::Freezer).is_some() => None,
             None => Some((found.cgroups.v2.clone()?, *name)),
         });
         let process = leader.map(|pid| roots.proc.join(pid.to_string()));

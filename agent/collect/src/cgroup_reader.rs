@@ -118,7 +118,7 @@ impl CgroupReader {
             if self.has(item) || is_told_by(item).is_some_and(|other| self.has(other)) {
                 continue;
             }
-            match Kept::new(directory.join(name), &self.budget) {
+            match Kept::new_at_once(directory.join(name), &self.budget) {
                 Ok(file) => self.files.push((item, name, file)),
                 Err(Fault::Problem(reason)) => {
                     self.opening_problems.push(ReadProblem { file: name, reason });
@@ -266,7 +266,7 @@ impl CgroupReader {
         let of_leader = leader.map(|leader| limits::of_leader(leader, &self.roots, buffer));
         // Where there is no such controller there are no such files, and they need not be looked for.
         let has_huge_pages =
-            self.controllers.as_ref().is_some_and(|all| bytes::fields(all).any(|name| name == b"hugetlb"));
+            self.controllers.as_ref().is_none_or(|all| bytes::fields(all.trim_ascii()).any(|name| name == b"hugetlb"));
         let huge_pages =
             if has_huge_pages { limits::huge_pages(&self.found.cgroups, &self.roots, buffer) } else { Vec::new() };
         if starvation::was_noted() {
@@ -363,7 +363,8 @@ impl CgroupReader {
         }
         reading.live_processes = Some(live);
         reading.pids.processes = Some(live);
-        reading.descriptors = descriptors::count(&self.roots, pids, &mut self.file_limits);
+        let leaders = self.leader.as_ref().and_then(Led::descriptors);
+        reading.descriptors = descriptors::count(&self.roots, pids, leaders, &mut self.file_limits);
     }
 }
 

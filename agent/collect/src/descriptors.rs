@@ -5,6 +5,7 @@
 //! there is none. A process that has ended meanwhile has none open, which is exact.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use crate::mounts::Roots;
 use crate::process;
@@ -19,9 +20,14 @@ const LISTED_MAX: u64 = 65_536;
 /// Soft limits of open files as last read, by pid; none is unlimited. Whoever keeps them forgets them now and again.
 pub(crate) type FileLimits = Vec<(u32, Option<u64>)>;
 
-/// Of these processes; none where they are too many, or one of them cannot be asked. `limits` are as last read; of a pid that is not in it, it
-/// is looked up.
-pub(crate) fn count(roots: &Roots, pids: &[u32], limits: &mut FileLimits) -> Option<Descriptors> {
+/// Of these processes; none where they are too many, or one of them cannot be asked. Of `held` there is a handle on its folder. `limits` are
+/// as last read; of a pid that is not in it, it is looked up.
+pub(crate) fn count(
+    roots: &Roots,
+    pids: &[u32],
+    held: Option<(u32, &OwnedFd)>,
+    limits: &mut FileLimits,
+) -> Option<Descriptors> {
     if pids.len() > PROCESSES_MAX {
         return None;
     }
@@ -30,7 +36,9 @@ pub(crate) fn count(roots: &Roots, pids: &[u32], limits: &mut FileLimits) -> Opt
     // None as soon as one process's limit is not known: another might be nearer to its own.
     let mut fullest = Some(None);
     for pid in pids {
-        let open = match process::open_descriptors(&roots.proc, *pid, LISTED_MAX.saturating_sub(all.open)) {
+        let by_handle = held.filter(|(of, _)| of == pid).and_then(|(_, folder)| size(folder));
+        let asked = || process::open_descriptors(&roots.proc, *pid, LISTED_MAX.saturating_sub(all.open));
+        let open = match by_handle.map_or_else(asked, |size| Ok(Some(size))) {
             Ok(open) => open?,
             Err(error) if process::is_gone(&error) => continue,
             Err(_) => return None,
@@ -45,6 +53,12 @@ pub(crate) fn count(roots: &Roots, pids: &[u32], limits: &mut FileLimits) -> Opt
     }
     all.fullest = fullest.flatten();
     counted.then_some(all)
+}
+
+/// How many there are, by a handle on the folder; none where the kernel does not say, or its process has ended.
+fn size(folder: &OwnedFd) -> Option<u64> {
+    let stat = rustix::fs::fstat(folder).ok()?;
+    u64::try_from(stat.st_size).ok().filter(|size| *size > 0)
 }
 
 /// Open and limit of the one that is nearer to its limit.
@@ -100,7 +114,7 @@ mod tests {
             mounts: Mounts::default(),
             datasets: Default::default(),
         };
-        let counted = |pids: &[u32]| count(&roots, pids, &mut FileLimits::new());
+        let counted = |pids: &[u32]| count(&roots, pids, None, &mut FileLimits::new());
         // On a file system that gives a folder a size, that is the count, as on the kernels of today.
         let size = |pid: u32| fs::metadata(proc.join(pid.to_string()).join("fd")).unwrap();
         let open = |pid: u32, listed: u64| {

@@ -6,6 +6,8 @@
 //! one which is already served stays (a newcomer must not be able to put it out), and one in a tree that only root
 //! can write beats one that a user could have made. Everything refused is counted by reason.
 
+mod process_groups;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use crate::claims::{self, Candidate, Refusal, RefusalReason};
 use crate::found::{CgroupDirs, Found, Kind};
-use crate::groups::{GroupFinder, GroupSource, ProcessGroup};
+use crate::groups::{GroupFinder, ProcessGroup};
 use crate::identity::{Birth, InstanceName, NodeId, instance_uuid};
 use crate::metadata::MetadataReader;
 use crate::mounts::Roots;
@@ -201,7 +203,7 @@ impl Discovery {
         self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
         self.watches = directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
-        self.watches.extend(group_watches(&self.config.process_groups));
+        self.watches.extend(process_groups::watches(&self.config.process_groups));
         // Last, because not all of them may be watched.
         self.watches.extend(foreign.into_iter().map(Watch::directories));
         self.count(refusals);
@@ -302,45 +304,6 @@ impl Discovery {
         }
     }
 
-    /// Adds the process groups. `claimed` are the cgroups of all that claims to be a container, whether it is an instance, left out or
-    /// refused: a process in any of them is its tenant's.
-    fn find_groups(
-        &mut self,
-        found: &mut HashMap<Uuid, Arc<Found>>,
-        claimed: &[PathBuf],
-        refusals: &mut HashSet<Refusal>,
-    ) {
-        let groups = &self.config.process_groups;
-        let roots = &self.roots;
-        let is_free = |pid: u32| !lies_within(roots, pid, claimed.iter().map(PathBuf::as_path));
-        let here = self.groups.find(roots, &self.config.node, &self.boot_id, groups, &is_free);
-        let is_here = |group: &&ProcessGroup| here.iter().any(|found| found.name.runtime_id == group.name);
-        self.missing_groups = groups.iter().filter(|group| !is_here(group)).cloned().collect();
-        let mut names: HashSet<String> = HashSet::new();
-        for group in here {
-            if !names.insert(group.name.runtime_id.clone()) {
-                refusals.insert(Refusal { reason: RefusalReason::Duplicate, what: group.cgroup_path });
-                continue;
-            }
-            // Whoever writes the pid file or binds the port first must not make another's process look like the group's.
-            if self.is_within_another(&group, found, claimed) {
-                refusals.insert(Refusal { reason: RefusalReason::Nested, what: group.cgroup_path });
-                continue;
-            }
-            let known = self.known.get(&group.name.uuid).filter(|known| ***known == group);
-            let group = known.cloned().unwrap_or_else(|| Arc::new(group));
-            found.insert(group.name.uuid, group);
-        }
-    }
-
-    /// Whether the process that a group was found by is another's already: an instance's, or that of a container which is none by a rule.
-    fn is_within_another(&self, group: &Found, found: &HashMap<Uuid, Arc<Found>>, claimed: &[PathBuf]) -> bool {
-        let Kind::Processes { pid, .. } = group.kind else { return false };
-        let cgroups = found.values().filter(|other| other.kind == Kind::Cgroup);
-        let instances = cgroups.filter_map(|other| other.cgroups.primary(&self.roots));
-        lies_within(&self.roots, pid, instances.chain(claimed.iter().map(PathBuf::as_path)))
-    }
-
     fn count(&mut self, refusals: HashSet<Refusal>) {
         for refusal in refusals.difference(&self.refusals) {
             self.refused[refusal.reason as usize] += 1;
@@ -375,15 +338,6 @@ impl Discovery {
     }
 }
 
-/// Whether a process is in one of these cgroups or below. Of one that cannot be looked at, nobody knows that it is not.
-fn lies_within<'a>(roots: &Roots, pid: u32, mut cgroups: impl Iterator<Item = &'a Path>) -> bool {
-    let Ok(text) = starvation::noted(std::fs::read(roots.proc.join(pid.to_string()).join("cgroup"))) else {
-        return true;
-    };
-    let process = CgroupDirs::of_process(roots, &text);
-    process.primary(roots).is_some_and(|directory| cgroups.any(|above| directory.starts_with(above)))
-}
-
 /// As many as are shown; what decides is in the metadata.
 fn shown_annotations(state: &State) -> Vec<(String, String)> {
     state.annotations.iter().take(ANNOTATIONS_MAX).cloned().collect()
@@ -391,11 +345,4 @@ fn shown_annotations(state: &State) -> Vec<(String, String)> {
 
 fn is_young(found_at: &Instant) -> bool {
     found_at.elapsed() < MAKING
-}
-
-fn group_watches(groups: &[ProcessGroup]) -> impl Iterator<Item = Watch> {
-    groups.iter().filter_map(|group| match &group.source {
-        GroupSource::PidFile(path) => Some(Watch::file(path.parent()?.to_owned(), path.file_name()?.to_owned())),
-        GroupSource::Cgroup(_) | GroupSource::Port(_) => None,
-    })
 }

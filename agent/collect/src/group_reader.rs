@@ -114,7 +114,7 @@ impl GroupReader {
             self.file_limits.clear();
             self.file_limits_read_at = Some(now);
         }
-        reading.descriptors = descriptors::count(&self.roots, live, &mut self.file_limits);
+        reading.descriptors = descriptors::count(&self.roots, live, None, &mut self.file_limits);
     }
 
     fn leader_state(&self) -> Result<LeaderState, Gone> {

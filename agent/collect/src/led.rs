@@ -5,7 +5,10 @@
 //! they tell is the node's. Of each a bounded part is read, because who configures his own network decides how long they are; what of it was
 //! read is exact, and that there is more is a problem that is counted.
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup_reader::nanoseconds_since;
 use crate::found::Found;
@@ -13,7 +16,7 @@ use crate::leader::Leader;
 use crate::mounts::Roots;
 use crate::reader::Scratch;
 use crate::reading::{Interface, LeaderState, Reading};
-use crate::source::{Buffer, Fault, FdBudget, Kept};
+use crate::source::{Buffer, Fault, FdBudget, Kept, Permit};
 use crate::state::{ProblemReason, ReadProblem};
 use crate::{netdev, process, starvation, transport};
 
@@ -22,6 +25,8 @@ use crate::{netdev, process, starvation, transport};
 pub(crate) struct Led {
     pub(crate) leader: Leader,
     stat: Option<Kept>,
+    /// A handle on its folder of descriptors, whose size is their number. It keeps no more alive than a process id does.
+    descriptors: Option<(OwnedFd, Permit)>,
     /// None in the host's network namespace.
     network: Vec<(NetFile, Kept)>,
     /// Some of these could not be opened, for want of descriptors.
@@ -56,11 +61,24 @@ impl Led {
         let leader = found.leader(roots)?;
         let directory = leader.directory(roots);
         starvation::forget();
-        let stat = Kept::new(directory.join("stat"), budget).ok();
+        let stat = Kept::new_at_once(directory.join("stat"), budget).ok();
+        let descriptors = budget.take().and_then(|permit| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Some((rustix::fs::open(directory.join("fd"), flags, Mode::empty()).ok()?, permit))
+        });
         let own_network = leader.net_namespace.is_some() && !leader.shares_host_network(roots);
-        let kept = |(file, name)| Some((file, Kept::new(directory.join(name), budget).ok()?));
+        let kept = |(file, name)| {
+            let path = directory.join(name);
+            let opened = if is_made_at_once(file) { Kept::new_at_once(path, budget) } else { Kept::new(path, budget) };
+            Some((file, opened.ok()?))
+        };
         let network = if own_network { NET_FILES.into_iter().filter_map(kept).collect() } else { Vec::new() };
-        leader.is_alive().then(|| Self { leader, stat, network, lacks_a_file: starvation::was_noted() })
+        leader.is_alive().then(|| Self { leader, stat, descriptors, network, lacks_a_file: starvation::was_noted() })
+    }
+
+    /// Its pid, and a handle on its folder of descriptors.
+    pub(crate) fn descriptors(&self) -> Option<(u32, &OwnedFd)> {
+        self.descriptors.as_ref().map(|(folder, _)| (self.leader.pid, folder))
     }
 
     /// Its state; none where it is gone.
@@ -108,6 +126,11 @@ impl Led {
             *part += nanoseconds_since(began);
         }
     }
+}
+
+/// The lists of interfaces and of their groups are made line by line.
+fn is_made_at_once(file: NetFile) -> bool {
+    matches!(file, NetFile::Snmp | NetFile::Netstat | NetFile::Sockstat | NetFile::Sockstat6)
 }
 
 /// What was read of each is exact; how many were not read is not known where the file is longer than what was read of it.

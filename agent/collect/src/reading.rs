@@ -116,6 +116,7 @@ pub enum Ulimit {
     At(u64),
 }
 
+#[cfg(target_os = "linux")]
 impl Ulimit {
     /// How much that is; none where there is no limit.
     pub(crate) fn number(self) -> Option<u64> {

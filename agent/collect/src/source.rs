@@ -25,6 +25,15 @@ const BUFFER_MAX_BYTES: usize = 1 << 20;
 /// that did not fill our buffer was the last, because no record here is half a page long.
 const SHORT_READ_BYTES: usize = 2 * 1024;
 
+/// How the kernel makes a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// Record by record: a list.
+    InRecords,
+    /// As one record, whatever its length: what one read has that did not fill our buffer is all.
+    AtOnce,
+}
+
 /// Why a file gave no bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -61,14 +70,19 @@ impl Default for Buffer {
 impl Buffer {
     /// All of the file behind `fd`, from its beginning.
     pub fn read(&mut self, fd: &OwnedFd) -> Result<&[u8], Fault> {
-        match self.read_part(fd, BUFFER_MAX_BYTES)? {
+        self.read_whole(fd, Made::InRecords)
+    }
+
+    fn read_whole(&mut self, fd: &OwnedFd, made: Made) -> Result<&[u8], Fault> {
+        match self.read_part(fd, made, BUFFER_MAX_BYTES)? {
             (text, true) => Ok(text),
             (_, false) => Err(Fault::Problem(ProblemReason::TooLong)),
         }
     }
 
     /// What the file behind `fd` begins with, at most `most` bytes, and whether that is all of it.
-    pub fn read_part(&mut self, fd: &OwnedFd, most: usize) -> Result<(&[u8], bool), Fault> {
+    pub(crate) fn read_part(&mut self, fd: &OwnedFd, made: Made, most: usize) -> Result<(&[u8], bool), Fault> {
+        let last_below = if made == Made::AtOnce { usize::MAX } else { SHORT_READ_BYTES };
         let mut filled = 0;
         loop {
             let room = self.0.len().min(most);
@@ -78,7 +92,7 @@ impl Buffer {
                 Err(errno) => return Err(errno.into()),
             };
             filled += read;
-            if read == 0 || (read < SHORT_READ_BYTES && filled < room) {
+            if read == 0 || (read < last_below && filled < room) {
                 return Ok((&self.0[..filled], true));
             }
             if filled == most {
@@ -148,6 +162,7 @@ impl Drop for Permit {
 pub struct Kept {
     path: PathBuf,
     open: Option<(OwnedFd, Permit)>,
+    made: Made,
 }
 
 impl Kept {
@@ -155,22 +170,27 @@ impl Kept {
     pub fn new(path: PathBuf, budget: &FdBudget) -> Result<Self, Fault> {
         let fd = open(&path)?;
         let open = budget.take().map(|permit| (fd, permit));
-        Ok(Self { path, open })
+        Ok(Self { path, open, made: Made::InRecords })
+    }
+
+    /// The same of a file that the kernel makes at once.
+    pub(crate) fn new_at_once(path: PathBuf, budget: &FdBudget) -> Result<Self, Fault> {
+        Ok(Self { made: Made::AtOnce, ..Self::new(path, budget)? })
     }
 
     /// Its bytes now.
     pub fn read<'b>(&self, buffer: &'b mut Buffer) -> Result<&'b [u8], Fault> {
         match &self.open {
-            Some((fd, _)) => buffer.read(fd),
-            None => buffer.read_path(&self.path),
+            Some((fd, _)) => buffer.read_whole(fd, self.made),
+            None => buffer.read_whole(&open(&self.path)?, self.made),
         }
     }
 
     /// What it begins with now, at most `most` bytes, and whether that is all.
     pub fn read_part<'b>(&self, buffer: &'b mut Buffer, most: usize) -> Result<(&'b [u8], bool), Fault> {
         match &self.open {
-            Some((fd, _)) => buffer.read_part(fd, most),
-            None => buffer.read_part(&open(&self.path)?, most),
+            Some((fd, _)) => buffer.read_part(fd, self.made, most),
+            None => buffer.read_part(&open(&self.path)?, self.made, most),
         }
     }
 
@@ -257,7 +277,7 @@ mod tests {
             let mut buffer = Buffer::default();
             let fd = open(file.path()).unwrap();
             for _ in 0..2 {
-                let (text, is_whole) = buffer.read_part(&fd, most).unwrap();
+                let (text, is_whole) = buffer.read_part(&fd, Made::InRecords, most).unwrap();
                 assert_eq!((text.len(), is_whole), (length, whole), "at most {most}");
             }
             // A part needs no more room than it has.

@@ -118,7 +118,6 @@ impl Carrier {
             } else {
                 self.brought.insert(account, digest);
             }
-            }
         }
         let keep: HashSet<String> = assignments.accounts.iter().map(|of| of.account.to_string()).collect();
         self.brought.retain(|account, _| keep.contains(account));

@@ -70,14 +70,20 @@ impl Headers {
 
 impl Header {
     fn take(&self, values: &[u8], transport: &mut Transport) {
-        let values = values.trim_ascii_end();
-        if self.wanted.is_empty() || bytes::fields(values).count() != self.fields {
+        if self.wanted.is_empty() {
             return;
         }
-        let mut wanted = self.wanted.iter().peekable();
-        for (at, value) in bytes::fields(values).enumerate() {
-            let Some((_, field)) = wanted.next_if(|(wanted, _)| *wanted == at) else { continue };
-            *field(transport) = bytes::number(value);
+        // How many there are shows only at the end, and with too few or too many none counts.
+        let before = *transport;
+        let (mut wanted, mut fields) = (self.wanted.iter().peekable(), 0);
+        for value in bytes::fields(values.trim_ascii_end()) {
+            if let Some((_, field)) = wanted.next_if(|(wanted, _)| *wanted == fields) {
+                *field(transport) = bytes::number(value);
+            }
+            fields += 1;
+        }
+        if fields != self.fields {
+            *transport = before;
         }
     }
 }
