@@ -3,12 +3,14 @@
 //! Plain atomics in one struct, so that a count costs a nanosecond and a new one is a line here and a line
 //! below. No labels that a tenant could multiply.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(test)]
 use sonde_collect::described::families_of;
 use sonde_collect::described::{Described, Out, Row, counter, described, gauge};
+use sonde_collect::events::Totals;
 use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::triton::AgentCounts;
 use sonde_collect::{Names, RefusalReason};
@@ -57,6 +59,8 @@ pub struct About {
     pub reports: Counter,
     pub reports_failed: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
+    /// What the kernel counted of instances; none where nobody listens.
+    events: Option<Arc<Totals>>,
 }
 
 impl Default for About {
@@ -79,6 +83,7 @@ impl Default for About {
             reports: Counter::default(),
             reports_failed: Counter::default(),
             refused: Default::default(),
+            events: None,
         }
     }
 }
@@ -100,6 +105,11 @@ pub struct Now {
 }
 
 impl About {
+    /// With what the kernel counts of instances.
+    pub(crate) fn of(events: Option<Arc<Totals>>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
     pub fn answered(&self, status: u16) {
         let place = CODES.iter().position(|code| *code == status).unwrap_or(CODES.len() - 2);
         self.answers[place].add(1);
@@ -142,6 +152,11 @@ impl About {
         out.labelled(&ANSWERS, codes.iter().map(String::as_str).zip(self.answers.iter().map(count)));
         let reasons = RefusalReason::ALL.iter().map(|reason| reason.as_str());
         out.labelled(&REFUSED, reasons.zip(self.refused.iter().map(count)));
+        if let Some(events) = &self.events {
+            out.one(&OOM_KILLS, Some(Number::Unsigned(events.oom_kills())));
+            let hits = [("memory", events.memory_limit_hits()), ("pids", events.forks_refused())];
+            out.labelled(&LIMIT_HITS, hits.into_iter().map(|(of, count)| (of, Some(Number::Unsigned(count)))));
+        }
         out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(self.read_problems.iter().map(count)));
     }
 }
@@ -173,6 +188,23 @@ static PROBLEMS: Described = counter(
 )
 .by(&["reason"])
 .of(AGENT);
+
+static OOM_KILLS: Described = counter(
+    "sonde_agent_instance_oom_kills_total",
+    "",
+    "Processes of instances that the kernel killed for want of memory, also of instances that are gone by now.",
+)
+.of("`memory.oom_control`, `memory.events`, read when the kernel says that they changed, and at readings")
+.unless("the kernel lets nobody listen");
+
+static LIMIT_HITS: Described = counter(
+    "sonde_agent_instance_limit_hits_total",
+    "",
+    "How often instances hit a limit, also instances that are gone by now.",
+)
+.by(&["resource"])
+.of("`memory.failcnt` or `memory.events` `max`, `pids.events` `max`, as above")
+.unless("the kernel lets nobody listen");
 
 static OF_THE_AGENT: &[Row<About>] = &[
     Row {
@@ -314,5 +346,5 @@ static OF_NOW: &[Row<Now>] = &[
 #[cfg(test)]
 pub(crate) fn families() -> impl Iterator<Item = &'static Described> {
     let rows = families_of(OF_THE_AGENT).chain(families_of(OF_NOW));
-    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &PROBLEMS])
+    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &OOM_KILLS, &LIMIT_HITS, &PROBLEMS])
 }

@@ -10,8 +10,9 @@ use sonde_collect::mounts::RootsError;
 use sonde_collect::{Discovery, Found, NodeId, Roots, Runtime};
 
 use crate::config::Config;
+use crate::keeper;
+use crate::node_id::MACHINE_ID;
 use crate::owners::{self, Owner};
-use crate::{MACHINE_ID, keeper};
 
 /// Ids are derived from the node's; where it has none they are of no use to anybody, and only this look sees them.
 const NO_NODE: &str = "check";

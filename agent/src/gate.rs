@@ -18,6 +18,9 @@ use flight::{Ask, Flights};
 /// A scrape waits no longer than this for the kernel. A reading takes a tenth of a millisecond.
 pub const READ_DEADLINE: Duration = Duration::from_millis(500);
 
+/// Who is not a scraper and content with values of this age takes anybody's reading: he wants to know the state, not to make a rate of it.
+pub const CONTENT: Duration = Duration::from_secs(5);
+
 /// A reading and what it means.
 #[derive(Debug)]
 pub struct Taken {

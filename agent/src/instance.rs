@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use sonde_collect::events::Noticed;
 use sonde_collect::reader::HeldTicks;
+use sonde_collect::state::WINDOW;
 use sonde_collect::{Found, InstanceReader, Judgement, Reason};
 use sonde_expo::Labels;
 use sonde_host::{Digest, Slot, TargetId};
@@ -46,16 +48,18 @@ pub struct Instance {
     pub base: Labels,
     /// What its reader holds back of a counter; the next reader goes on from there.
     pub(crate) held: Option<HeldTicks>,
+    /// What the kernel said of it by itself; none where nobody listens.
+    pub(crate) noticed: Option<Arc<Noticed>>,
     placed: RwLock<Arc<Vec<Placed>>>,
 }
 
 impl Instance {
     pub fn new(found: Arc<Found>, owner: Arc<str>, target: TargetId, reader: InstanceReader) -> Self {
-        let (base, held) = (base_labels(&found), reader.held());
+        let (base, held, noticed) = (base_labels(&found), reader.held(), reader.noticed());
         // The operator is bounded by nothing.
         let bounded = (*owner != *OPERATOR).then(|| owner.clone());
         let gate = Arc::new(Gate::new(reader, bounded));
-        Self { found, owner, target, gate, base, held, placed: RwLock::default() }
+        Self { found, owner, target, gate, base, held, noticed, placed: RwLock::default() }
     }
 
     pub fn id(&self) -> Uuid {
@@ -65,6 +69,15 @@ impl Instance {
     /// The name a person knows it by: its own, else its runtime's id.
     pub fn display_name(&self) -> &str {
         self.found.name.name.as_deref().unwrap_or(&self.found.name.runtime_id)
+    }
+
+    /// What there is to say of it once it is no more.
+    pub(crate) fn gone(&self, reason: Reason) -> Judgement {
+        let mut judgement = Judgement::gone(reason);
+        if self.noticed.as_ref().is_some_and(|noticed| noticed.was_killed_within(WINDOW)) {
+            judgement.reasons.push(Reason::OomKilled);
+        }
+        judgement
     }
 
     /// The sensors of the instance: the operator's, then its account's, each by name.
@@ -123,7 +136,32 @@ pub struct Catalogue {
 #[derive(Default)]
 struct Inner {
     live: HashMap<Uuid, Arc<Instance>>,
+    /// The living by what their runtimes call them, and by their names: who scrapes by these must not cost a look at each.
+    ids: Called,
+    names: Called,
     gone: HashMap<Uuid, Arc<GoneInstance>>,
+}
+
+/// Who are called by a word.
+#[derive(Default)]
+struct Called(HashMap<String, Vec<Uuid>>);
+
+impl Called {
+    fn note(&mut self, word: &str, id: Uuid) {
+        self.0.entry(word.to_owned()).or_default().push(id);
+    }
+
+    fn forget(&mut self, word: &str, id: Uuid) {
+        let Some(meant) = self.0.get_mut(word) else { return };
+        meant.retain(|other| *other != id);
+        if meant.is_empty() {
+            self.0.remove(word);
+        }
+    }
+
+    fn meant(&self, word: &str) -> &[Uuid] {
+        self.0.get(word).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Catalogue {
@@ -155,6 +193,11 @@ impl Catalogue {
         self.read(|inner| inner.live.get(&id).cloned())
     }
 
+    /// What was noticed of a living instance.
+    pub(crate) fn noticed(&self, id: Uuid) -> Option<Arc<Noticed>> {
+        self.read(|inner| inner.live.get(&id).and_then(|live| live.noticed.clone()))
+    }
+
     /// What is held back of a counter of an instance, also of one that was gone and may be back.
     pub(crate) fn held(&self, id: Uuid) -> Option<HeldTicks> {
         let of_gone = |inner: &Inner| inner.gone.get(&id).and_then(|gone| gone.held.clone());
@@ -175,9 +218,9 @@ impl Catalogue {
                 return inner.live.get(&id).cloned().map(Lookup::Live).or_else(gone).unwrap_or(Lookup::Unknown);
             }
             inner
-                .living(id)
+                .called(&inner.ids, wanted)
                 .or_else(|| inner.latest_gone(id).filter(|_| is_number))
-                .or_else(|| inner.living(name))
+                .or_else(|| inner.called(&inner.names, wanted))
                 .or_else(|| inner.latest_gone(|found| id(found) || name(found)))
                 .or_else(|| inner.living(beginning).filter(|_| is_number))
                 .or_else(|| inner.latest_gone(beginning).filter(|_| is_number))
@@ -188,6 +231,11 @@ impl Catalogue {
     pub(crate) fn insert(&self, instance: Arc<Instance>) {
         self.write(|inner| {
             inner.gone.remove(&instance.id());
+            inner.remove_live(instance.id());
+            inner.ids.note(&instance.found.name.runtime_id, instance.id());
+            if let Some(name) = &instance.found.name.name {
+                inner.names.note(name, instance.id());
+            }
             inner.live.insert(instance.id(), instance);
         });
         self.changes.send_modify(|count| *count += 1);
@@ -196,13 +244,13 @@ impl Catalogue {
     /// Moves an instance to the gone ones and returns it.
     pub(crate) fn remove(&self, id: Uuid, reason: Reason) -> Option<Arc<Instance>> {
         let removed = self.write(|inner| {
-            let instance = inner.live.remove(&id)?;
+            let instance = inner.remove_live(id)?;
             let gone = GoneInstance {
                 found: instance.found.clone(),
                 owner: instance.owner.clone(),
                 base: base_labels(&instance.found),
                 held: instance.held.clone(),
-                judgement: Judgement::gone(reason),
+                judgement: instance.gone(reason),
                 since: Instant::now(),
             };
             if inner.gone.len() >= MOST_GONE
@@ -237,6 +285,24 @@ impl Catalogue {
 }
 
 impl Inner {
+    fn remove_live(&mut self, id: Uuid) -> Option<Arc<Instance>> {
+        let instance = self.live.remove(&id)?;
+        self.ids.forget(&instance.found.name.runtime_id, id);
+        if let Some(name) = &instance.found.name.name {
+            self.names.forget(name, id);
+        }
+        Some(instance)
+    }
+
+    /// The one that is called so and lives.
+    fn called(&self, by: &Called, word: &str) -> Option<Lookup> {
+        match by.meant(word) {
+            [] => None,
+            [one] => self.live.get(one).cloned().map(Lookup::Live),
+            _ => Some(Lookup::Ambiguous),
+        }
+    }
+
     /// The one that lives and is meant; none where nobody is.
     fn living(&self, is_meant: impl Fn(&Found) -> bool) -> Option<Lookup> {
         let mut meant = self.live.values().filter(|instance| is_meant(&instance.found));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use sonde_broker::Client;
 use sonde_collect::space::SpacePool;
-use sonde_collect::{Change, DiscoveryConfig, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
+use sonde_collect::{Change, DiscoveryConfig, Events, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
 use sonde_host::TargetId;
 use sonde_inventory::assignment::SensorStanding;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -84,6 +84,8 @@ pub(crate) struct Parts {
     pub(crate) broker: Arc<Client>,
     pub(crate) roots: Arc<Roots>,
     pub(crate) finder: Finder,
+    /// None where the kernel lets nobody listen.
+    pub(crate) events: Option<Events>,
     pub(crate) findings: mpsc::Receiver<Finding>,
     pub(crate) about: Arc<About>,
     /// How sensors stand that proxies assigned.
@@ -363,7 +365,10 @@ impl Keeper {
         // The operator is bounded by nothing; of others, none may hold all the threads with file systems of his making.
         let space = if *owner == *OPERATOR { self.space.clone() } else { self.space.of_owner(owner.clone()) };
         let reader = InstanceReader::new(found.clone(), roots.clone(), &self.budget).with_space(&space, roots);
-        let reader = reader.with_held(self.parts.catalogue.held(id));
+        let mut reader = reader.with_held(self.parts.catalogue.held(id));
+        if let Some(events) = &self.parts.events {
+            reader = reader.with_events(events, self.parts.catalogue.noticed(id));
+        }
         let instance = Arc::new(Instance::new(found, owner, target, reader));
         self.parts.catalogue.insert(instance.clone());
         self.placing.place(&instance, &self.parts.config).await;

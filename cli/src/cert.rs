@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::client::escape;
 use crate::failure::{Failure, print};
 use crate::operator::{Operator, list, of_account, text};
+use crate::scrape_config::{http_sd, server_ca, triton_sd};
 use crate::table::table;
 
 /// Where authorities are, below a data folder.
@@ -76,9 +77,12 @@ impl Authorities {
         data_dir: Option<&Path>,
         kind: AuthorityKind,
     ) -> Result<(IssuingAuthority, CertificateFiles), Failure> {
+        IssuingAuthority::open_or_create(&self.folder(data_dir), kind).map_err(failure)
+    }
+
+    fn folder(&self, data_dir: Option<&Path>) -> PathBuf {
         let folder = self.ca_dir.clone();
-        let folder = folder.unwrap_or_else(|| data_dir.unwrap_or(Path::new(DEFAULT_FOLDER)).join(AUTHORITIES));
-        IssuingAuthority::open_or_create(&folder, kind).map_err(failure)
+        folder.unwrap_or_else(|| data_dir.unwrap_or(Path::new(DEFAULT_FOLDER)).join(AUTHORITIES))
     }
 }
 
@@ -124,19 +128,29 @@ impl Issue {
             ScopeName::PushSensors => Scope::PushSensors,
         });
         let groups = (!self.group.is_empty()).then(|| self.group.clone());
-        let terms = Terms { ttl: self.ttl, label: self.label, scopes: scopes.collect(), groups };
+        let terms = Terms { ttl: self.ttl, label: self.label.clone(), scopes: scopes.collect(), groups };
         let (issued, record) = authority.issue_account(&account, &terms).map_err(failure)?;
         // Bound first: files that count for nothing would only puzzle whoever finds them.
         let body = serde_json::to_string(&record).map_err(|error| Failure::failed(error.to_string()))?;
         self.proxy.ask(Method::POST, &of_account(&self.account, "/certificates"), body)?;
         let files = issued.write_over(&self.out, account.as_str()).map_err(failure)?;
+        let has_ca = self.deliver_ca()?;
         let config = self.out.join(format!("{account}-prometheus.yml"));
-        write(&config, &http_sd(&account, &self.endpoint, &files))?;
+        write(&config, &http_sd(&account, &self.endpoint, &files, has_ca))?;
         let shown = serde_json::json!({
             "certificate": files.certificate, "key": files.key, "prometheus": config,
             "sha256": record.sha256, "not_after": record.not_after,
         });
         self.proxy.show(&shown, |_| said(&files, &config))
+    }
+
+    /// What the scraper trusts, where the listener's authority is ours too: else the operator's own is in its place.
+    fn deliver_ca(&self) -> Result<bool, Failure> {
+        let name = server_ca();
+        let ours = self.authorities.folder(self.proxy.data_dir()).join(&name);
+        let Ok(ca) = fs::read_to_string(&ours) else { return Ok(false) };
+        write(&self.out.join(name), &ca)?;
+        Ok(true)
     }
 }
 
@@ -316,35 +330,6 @@ fn deliver(
 
 fn said(files: &CertificateFiles, third: &Path) -> String {
     format!("{}\n{}\n{}\n", files.certificate.display(), files.key.display(), third.display())
-}
-
-fn http_sd(account: &AccountName, endpoint: &str, files: &CertificateFiles) -> String {
-    let port =
-        if endpoint.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) { "" } else { ":9163" };
-    let tls = |indent: &str| tls_config(files, indent);
-    format!(
-        "scrape_configs:\n  - job_name: {account}\n    scheme: https\n{}    http_sd_configs:\n      - url: https://{endpoint}{port}/v1/sd/http\n{}",
-        tls("    "),
-        tls("        "),
-    )
-}
-
-fn triton_sd(account: &AccountName, endpoint: &str, files: &CertificateFiles) -> String {
-    let tls = |indent: &str| tls_config(files, indent);
-    format!(
-        "scrape_configs:\n  - job_name: {account}\n    scheme: https\n{}    triton_sd_configs:\n      - account: {account}\n        dns_suffix: {endpoint}\n        endpoint: {endpoint}\n        version: 1\n{}    relabel_configs:\n      - source_labels: [__meta_triton_machine_alias]\n        target_label: alias\n      - source_labels: [__meta_triton_machine_id]\n        target_label: instance\n",
-        tls("    "),
-        tls("        "),
-    )
-}
-
-/// Names are those of files beside the configuration.
-fn tls_config(files: &CertificateFiles, indent: &str) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (certificate, key) = (name(&files.certificate), name(&files.key));
-    format!(
-        "{indent}tls_config:\n{indent}  cert_file: {certificate}\n{indent}  key_file: {key}\n{indent}  # ca_file: server-ca.pem\n"
-    )
 }
 
 fn account(name: &str) -> Result<AccountName, Failure> {

@@ -16,6 +16,7 @@ mod logging;
 mod node;
 mod operator;
 mod proxy;
+mod scrape_config;
 mod sensor_build;
 #[cfg(feature = "compiler")]
 mod sensor_inspect;

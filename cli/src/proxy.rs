@@ -37,6 +37,7 @@ impl ProxyArgs {
             tracing::info!(
                 url = format!("https://{}", proxy.address()),
                 admin = format!("http://{}", proxy.admin_address()),
+                tier = proxy.tier_address().map(|address| format!("https://{address}")),
                 "the proxy listens"
             );
             Ok(proxy)

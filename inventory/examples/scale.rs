@@ -1,9 +1,10 @@
-//! What a large inventory costs: `cargo run --release -p sonde-inventory --example scale [INSTANCES ACCOUNTS]`.
+//! What a large inventory costs: `cargo run --release -p sonde-inventory --example scale [INSTANCES ACCOUNTS [FILE]]`.
 //!
-//! Fills an embedded store, restarts it, and prints bytes per instance in the catalogue, the time from the restart to the first answer, and the
+//! Fills an embedded store (where FILE is not one already, which is then kept), restarts it, and prints bytes per instance in the catalogue, the time from the restart to the first answer, and the
 //! time from a change to its being in the catalogue. With the feature `etcd` and `ETCD=http://HOST:PORT` also there, at another proxy's catalogue.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,14 @@ const CHANGES: usize = 500;
 
 #[tokio::main]
 async fn main() -> Done {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u128>());
-    let instances = arguments.next().transpose()?.unwrap_or(1_000_000);
-    let accounts = arguments.next().transpose()?.unwrap_or(100_000);
+    let mut arguments = std::env::args().skip(1);
+    let instances = arguments.next().map(|text| text.parse()).transpose()?.unwrap_or(1_000_000);
+    let accounts = arguments.next().map(|text| text.parse()).transpose()?.unwrap_or(100_000);
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("inventory.redb");
-    fill(&path, instances, accounts).await?;
+    let path = arguments.next().map_or(folder.path().join("inventory.redb"), PathBuf::from);
+    if !path.exists() {
+        fill(&path, instances, accounts).await?;
+    }
     println!("file: {:.0} MiB", std::fs::metadata(&path)?.len() as f64 / f64::from(1 << 20));
 
     let (before, busy, began) = (resident_bytes(), cpu_seconds(), Instant::now());

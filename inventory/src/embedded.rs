@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use crate::artifacts::{Bytes, Kept};
 use crate::catalogue::Catalogue;
 use crate::change::{Change, Key, Snapshot};
 use crate::sensor::ArtifactDigest;
-use crate::store::{Health, LEASE, StoreError};
+use crate::store::{Health, LEASE, StoreError, Tally};
 use crate::write::{Write, WriteError};
 
 mod file;
@@ -46,6 +46,7 @@ struct Shared {
     /// Until when each node speaks.
     leases: Mutex<HashMap<Uuid, Instant>>,
     followers: Mutex<Vec<Arc<Catalogue>>>,
+    tally: Tally,
 }
 
 type Reply = oneshot::Sender<Result<(), WriteError>>;
@@ -85,6 +86,7 @@ impl Embedded {
                 health,
                 leases: Mutex::default(),
                 followers: Mutex::default(),
+                tally: Tally::default(),
             }),
         })
     }
@@ -163,6 +165,10 @@ impl Embedded {
 
     pub(crate) fn health(&self) -> Health {
         lock(&self.shared.health).clone()
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     pub(crate) async fn close(&self) {
@@ -288,7 +294,7 @@ impl Owner {
         match (why, &*health) {
             (Some(why), Health::Current) => {
                 tracing::error!(why, "the inventory takes no changes; what is known is still served");
-                *health = Health::Behind { since: SystemTime::now(), why: why.to_owned() };
+                *health = Health::Behind { since: Instant::now(), why: why.to_owned() };
             }
             (None, Health::Behind { .. }) => {
                 tracing::info!("the inventory takes changes again");

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
 use crate::change::Key;
-use crate::store::{Health, StoreError};
+use crate::store::{Health, StoreError, Tally};
 use crate::write::{Record, Write, WriteError};
 
 mod artifacts;
@@ -62,6 +62,7 @@ pub(crate) struct Shared {
     seen: watch::Sender<i64>,
     stop: watch::Sender<bool>,
     catalogue: Mutex<Option<Arc<Catalogue>>>,
+    tally: Tally,
 }
 
 impl Etcd {
@@ -79,10 +80,11 @@ impl Etcd {
             artifacts,
             connection,
             leases: Leases::default(),
-            health: Mutex::new(Health::Behind { since: SystemTime::now(), why }),
+            health: Mutex::new(Health::Behind { since: Instant::now(), why }),
             seen: watch::Sender::new(0),
             stop: watch::Sender::new(false),
             catalogue: Mutex::default(),
+            tally: Tally::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -100,6 +102,10 @@ impl Etcd {
 
     pub(crate) fn health(&self) -> Health {
         lock(&self.shared.health).clone()
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     pub(crate) async fn close(&self) {
@@ -230,7 +236,7 @@ impl Shared {
         let mut health = lock(&self.health);
         if *health == Health::Current {
             tracing::error!(why, "etcd does not tell of changes; what was known is still served");
-            *health = Health::Behind { since: SystemTime::now(), why: why.to_owned() };
+            *health = Health::Behind { since: Instant::now(), why: why.to_owned() };
         }
     }
 }

@@ -3,9 +3,10 @@
 //! A million instances have a handful of labels each, and a map of strings costs half a KiB whatever is in it. So keys and values stand one behind
 //! the other, sorted by key, each ended by a NUL, and a look-up walks them. A label with a NUL in it is text for nobody and is left out.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const END: char = '\0';
@@ -44,10 +45,15 @@ impl fmt::Debug for Labels {
 impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
         let labels: Vec<(K, V)> = labels.into_iter().collect();
-        let sorted: BTreeMap<&str, &str> = labels.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let mut sorted: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        // Stable, and the later of two is taken: see above.
+        sorted.sort_by_key(|(key, _)| *key);
+        let last = |n: usize| sorted.get(n + 1).is_none_or(|(next, _)| *next != sorted[n].0);
         let mut text = String::with_capacity(sorted.iter().map(|(key, value)| key.len() + value.len() + 2).sum());
-        for (key, value) in sorted.into_iter().filter(|(key, value)| !key.contains(END) && !value.contains(END)) {
-            text.extend([key, "\0", value, "\0"]);
+        for (n, (key, value)) in sorted.iter().enumerate() {
+            if last(n) && !key.contains(END) && !value.contains(END) {
+                text.extend([key, "\0", value, "\0"]);
+            }
         }
         Self(text.into())
     }
@@ -84,7 +90,37 @@ impl Serialize for Labels {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+        deserializer.deserialize_map(LabelsVisitor)
+    }
+}
+
+/// Reads a map without a piece of memory a label: an inventory of a million instances is read at a start.
+struct LabelsVisitor;
+
+impl<'de> Visitor<'de> for LabelsVisitor {
+    type Value = Labels;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+        let mut labels: Vec<(Text<'de>, Text<'de>)> = Vec::new();
+        while let Some(label) = map.next_entry()? {
+            labels.push(label);
+        }
+        Ok(labels.into_iter().collect())
+    }
+}
+
+/// A string that is borrowed from what is read where it stands there as it is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 

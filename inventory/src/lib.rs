@@ -30,6 +30,6 @@ pub use model::{Account, BoundCertificate, Instance, Limits, Node, Rival, Scope,
 pub use names::{AccountName, NameError};
 pub use report::Claim;
 pub use sensor::{ArtifactDigest, PushedSensor, Sealed, SensorName};
-pub use store::{Health, LEASE, Store, StoreError};
-pub use sweep::sweep;
+pub use store::{Changes, Health, LEASE, Store, StoreError};
+pub use sweep::{Silence, sweep};
 pub use write::{Record, Write, WriteError};

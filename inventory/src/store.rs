@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ pub enum Health {
     #[default]
     Current,
     /// What is served is what was known then.
-    Behind { since: SystemTime, why: String },
+    Behind { since: Instant, why: String },
 }
 
 impl fmt::Display for Health {
@@ -57,10 +58,49 @@ impl fmt::Display for Health {
         match self {
             Self::Current => f.write_str("the inventory is current"),
             Self::Behind { since, why } => {
-                let age = since.elapsed().unwrap_or_default().as_secs();
+                let age = since.elapsed().as_secs();
                 write!(f, "the inventory is as it was {age} s ago: {why}")
             }
         }
+    }
+}
+
+/// Changes that were asked of a store since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    pub done: u64,
+    /// Not made, because a record was not any more as whoever asked had read it: he asks again.
+    pub conflicts: u64,
+    /// Not made, because the store could not; also where it could not be told that a node speaks.
+    pub failed: u64,
+}
+
+/// Counts them.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    done: AtomicU64,
+    conflicts: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Tally {
+    fn wrote(&self, outcome: &Result<(), WriteError>) {
+        let counter = match outcome {
+            Ok(()) => &self.done,
+            Err(WriteError::Conflict { .. }) => &self.conflicts,
+            Err(_) => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "etcd")]
+    fn heard(&self, outcome: &Result<(), WriteError>) {
+        self.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Changes {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Changes { done: read(&self.done), conflicts: read(&self.conflicts), failed: read(&self.failed) }
     }
 }
 
@@ -97,11 +137,13 @@ impl Store {
         if writes.is_empty() {
             return Ok(());
         }
-        match self {
+        let outcome = match self {
             Self::Embedded(embedded) => embedded.write(writes).await,
             #[cfg(feature = "etcd")]
             Self::Etcd(etcd) => etcd.write(writes).await,
-        }
+        };
+        self.tally().wrote(&outcome);
+        outcome
     }
 
     /// A node has spoken: it is reachable from now on, for [`LEASE`].
@@ -115,7 +157,24 @@ impl Store {
                 Ok(())
             }
             #[cfg(feature = "etcd")]
-            Self::Etcd(etcd) => etcd.heard(node).await,
+            Self::Etcd(etcd) => {
+                let outcome = etcd.heard(node).await;
+                self.tally().heard(&outcome);
+                outcome
+            }
+        }
+    }
+
+    /// What became of the changes that were asked of it.
+    pub fn changes(&self) -> Changes {
+        self.tally().read()
+    }
+
+    fn tally(&self) -> &Tally {
+        match self {
+            Self::Embedded(embedded) => embedded.tally(),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => etcd.tally(),
         }
     }
 

@@ -2,7 +2,11 @@
 //! and sensors of accounts that are not there any more, which came in while those went.
 //!
 //! Every proxy sweeps, and what two do at once is done once, because writes compare. Nothing is taken away from a node that is merely cut off: its
-//! instances keep being known, and whoever asks is told that it does not speak. Only after a day is it taken for dismantled.
+//! instances keep being known, and whoever asks is told that it does not speak. Only after a day is it taken for dismantled, and only by who has not
+//! heard of it for a while by a clock that nobody sets: the records' dates are those of machines whose clocks may have been wrong.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -15,11 +19,33 @@ use crate::write::{Record, Write};
 pub const KEEP_GONE_MS: u64 = 15 * 60 * 1000;
 /// How long what a silent node said is kept: longer than any repair that somebody works on.
 const KEEP_SILENT_MS: u64 = 24 * 3600 * 1000;
+/// How long a node must have been silent for this process before it is forgotten, whatever the dates say: more than a node takes to be heard again once
+/// clocks are right.
+pub const SEEN_SILENT: Duration = Duration::from_secs(600);
 /// Changes of one sweep; the next has more.
 const MOST: usize = 1000;
 
-/// What is to be changed now.
-pub fn sweep(catalogue: &Catalogue, now_ms: u64) -> Vec<Write> {
+/// Since when each node has been silent, as this process has seen it.
+#[derive(Debug, Default)]
+pub struct Silence {
+    since: HashMap<Uuid, Instant>,
+}
+
+impl Silence {
+    /// Looks who speaks.
+    pub fn look(&mut self, catalogue: &Catalogue, now: Instant) {
+        let silent = catalogue.nodes().into_iter().map(|node| node.id).filter(|id| !catalogue.is_reachable(*id));
+        let since = |id| (id, self.since.get(&id).copied().unwrap_or(now));
+        self.since = silent.map(since).collect();
+    }
+
+    fn is_long(&self, node: Uuid, now: Instant) -> bool {
+        self.since.get(&node).is_some_and(|since| now.saturating_duration_since(*since) >= SEEN_SILENT)
+    }
+}
+
+/// What is to be changed now: in ms since 1970 as records are dated, and by the clock that nobody sets.
+pub fn sweep(catalogue: &Catalogue, now_ms: u64, silence: &Silence, now: Instant) -> Vec<Write> {
     let mut writes = Vec::new();
     for known in catalogue.claimed_twice() {
         let settled = settle((*known).clone(), catalogue, now_ms);
@@ -31,10 +57,10 @@ pub fn sweep(catalogue: &Catalogue, now_ms: u64) -> Vec<Write> {
     writes.extend(old.into_iter().map(|gone| Write::remove(Record::Instance(gone))));
     writes.extend(catalogue.ownerless_sensors().into_iter().map(|sensor| Write::remove(Record::Sensor(sensor))));
     for node in catalogue.nodes() {
-        let Some(is_known_silent) = silence(&node, catalogue.is_reachable(node.id)) else { continue };
+        let Some(is_known_silent) = speech(&node, catalogue.is_reachable(node.id)) else { continue };
         match node.silent_since_ms {
             Some(since) if is_known_silent => {
-                if now_ms.saturating_sub(since) > KEEP_SILENT_MS {
+                if now_ms.saturating_sub(since) > KEEP_SILENT_MS && silence.is_long(node.id, now) {
                     forget(catalogue, node.id, &mut writes);
                 }
             }
@@ -50,7 +76,7 @@ pub fn sweep(catalogue: &Catalogue, now_ms: u64) -> Vec<Write> {
 }
 
 /// Of a node of which something is to be written: whether it is silent and known to be. Nodes that never report are never silent.
-fn silence(node: &Node, speaks: bool) -> Option<bool> {
+fn speech(node: &Node, speaks: bool) -> Option<bool> {
     match (speaks, node.silent_since_ms.is_some()) {
         _ if node.is_cmon => None,
         (true, false) => None,

@@ -1,7 +1,8 @@
-//! What agent and proxy share of listening: who is connected and who makes room, descriptors kept for bad days, and the service manager.
+//! What agent and proxy share of listening: who is connected and who makes room, the operator's routes, descriptors kept for bad days, and the service manager.
 //!
-//! It knows nothing of HTTP or of what is served. Counting is the caller's: what happened is returned.
+//! It knows nothing of what is served. Counting is the caller's: what happened is returned.
 
+pub mod admin;
 pub mod connections;
 mod descriptors;
 pub mod notify;

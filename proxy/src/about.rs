@@ -12,6 +12,10 @@ use crate::serve::Broken;
 use crate::tls::Handshakes;
 use crate::upstream::Facts;
 
+mod inventory;
+
+pub use inventory::Inventory;
+
 /// Statuses of answers, as the label `code` has them; what is none of these counts as 500.
 const CODES: [u16; 16] = [200, 400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504];
 const CLASSES: [&str; 2] = ["tenant", "operator"];
@@ -75,6 +79,7 @@ pub struct Now {
     pub is_synced: bool,
     /// How long the serving threads have not answered.
     pub silence: Duration,
+    pub inventory: Inventory,
 }
 
 impl About {
@@ -114,6 +119,7 @@ impl About {
         self.write_gauges(writer, now);
         self.write_counters(writer, now);
         self.write_labelled(writer, now);
+        now.inventory.write(writer);
         self.write_times(writer);
     }
 

@@ -86,7 +86,9 @@ pub fn via<B>(
     if host == suffix || hosts.contains(&host) {
         return Ok(Via::Ours);
     }
-    let label = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')).filter(|label| !label.contains('.'));
+    let label = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.'));
+    // One label, and not of nothing: `.<suffix>` is no name.
+    let label = label.filter(|label| !label.is_empty() && !label.contains('.'));
     label.map(|label| Via::Label(label.to_owned())).ok_or(HostFault::NotOurs)
 }
 
@@ -131,12 +133,14 @@ pub fn visible_by_label(catalogue: &Catalogue, caller: &Caller, label: &str, now
             let alias = label.strip_suffix(own.as_str())?.strip_suffix(ALIAS_SEPARATOR)?;
             let of_alias = |instance: &Arc<Instance>| as_label(called(instance)) == alias;
             let mut all = visible_instances(catalogue, caller, now).into_iter().filter(of_alias);
-            // One that lives before one that did; two that live are one too many to choose from.
-            let mut living = all.clone().filter(|instance| instance.state.is_alive());
-            match (living.next(), living.next()) {
-                (Some(one), None) => Some(Visible::Instance(one)),
-                (Some(_), Some(_)) => None,
-                (None, _) => all.next().map(Visible::Instance),
+            // One that lives before one that did, and one whose node speaks before one that is only known to have lived: what was started again
+            // elsewhere for a node that died is found at once. Two that live are one too many to choose from.
+            let living: Vec<_> = all.clone().filter(|instance| instance.state.is_alive()).collect();
+            let mut spoken_for = living.iter().filter(|instance| catalogue.is_reachable(instance.node));
+            match (living.as_slice(), spoken_for.next(), spoken_for.next()) {
+                ([one], _, _) | (_, Some(one), None) => Some(Visible::Instance(one.clone())),
+                ([_, ..], _, _) => None,
+                ([], _, _) => all.next().map(Visible::Instance),
             }
         }
     }

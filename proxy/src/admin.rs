@@ -3,49 +3,40 @@
 //! They answer when every serving thread is busy or a flood is on, and need nothing of those: `/healthz` says whether the serving threads answer, `/readyz` whether
 //! there is an inventory and no stop, `/metrics` what the proxy knows of itself. Only on loopback, in plain HTTP, for the operator; never by account.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use sonde_listen::{Connections, Notify};
-use tokio::net::{TcpListener, TcpStream};
+use sonde_inventory::Store;
+use sonde_listen::admin::{self, Answer, Wanted};
+use sonde_listen::{Notify, is_want_of_descriptors};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::about::Now;
+use crate::about::{Inventory, Now};
+use crate::names;
 use crate::reload::Reloader;
+use crate::reports::Reports;
 use crate::serve::{Door, exposition, stopped};
 
-/// Connections at once.
-const CONNECTIONS: usize = 32;
-const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(10);
-/// From the end of a request to the end of the next head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(120);
-const HEAD_BYTES: usize = 32 << 10;
-const MOST_HEADERS: usize = 64;
-const PAUSE: Duration = Duration::from_millis(100);
 /// The serving threads are asked this often whether they are there, and are not when they have been silent for so long.
 const PERIOD: Duration = Duration::from_secs(1);
 const SILENT_AFTER: Duration = Duration::from_secs(10);
-
-type Answer = Response<Full<Bytes>>;
 
 /// What the admin routes answer from.
 pub(crate) struct Desk {
     pub(crate) door: Arc<Door>,
     pub(crate) reloader: Reloader,
+    pub(crate) store: Store,
+    pub(crate) reports: Arc<Reports>,
+    /// The zone's server's, where there is one.
+    pub(crate) names: Option<Arc<names::Counters>>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -86,7 +77,7 @@ pub(crate) fn start(
         runtime.block_on(async move {
             tokio::spawn(ask(serving, desk.pulse.clone(), notify));
             tokio::select! {
-                () = serve(listener, Arc::new(desk)) => {}
+                () = admin::serve(listener, Arc::new(desk)) => {}
                 () = stopped(&mut gone) => {}
             }
         });
@@ -108,83 +99,21 @@ async fn ask(serving: Handle, pulse: Arc<Pulse>, notify: Arc<Notify>) {
     }
 }
 
-async fn serve(listener: StdListener, desk: Arc<Desk>) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "the admin routes cannot be served");
-            return;
+impl admin::Desk for Desk {
+    async fn answer(&self, wanted: Wanted, headers: &HeaderMap) -> Answer {
+        match wanted {
+            Wanted::Health => health(&self.pulse),
+            Wanted::Readiness => readiness(self),
+            Wanted::Metrics => about(self, headers),
+            Wanted::Reload => match self.reloader.reload().await {
+                Ok(done) => sentence(StatusCode::OK, &done),
+                Err(refused) => sentence(StatusCode::UNPROCESSABLE_ENTITY, &refused),
+            },
         }
-    };
-    let connections = Arc::new(Connections::of(CONNECTIONS));
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // A spare descriptor, for the operator who wants to know what is wrong.
-            if !desk.door.spare.give() {
-                tokio::time::sleep(PAUSE).await;
-            }
-            continue;
-        };
-        let mut place = connections.admit(None);
-        let (desk, connections) = (desk.clone(), connections.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = converse(stream, desk, &connections, place.id) => {}
-                _ = &mut place.put_out => {}
-            }
-        });
     }
-}
 
-async fn converse(stream: TcpStream, desk: Arc<Desk>, connections: &Connections, id: u64) {
-    let first = tokio::time::timeout(FIRST_BYTE_DEADLINE, stream.peek(&mut [0])).await;
-    if !matches!(first, Ok(Ok(1))) {
-        return;
-    }
-    let service = service_fn(|request| {
-        connections.heard(id);
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(route(&desk, &request).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(MOST_HEADERS);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "an admin's connection ended in an error");
-    }
-}
-
-/// Whether it was meant for this address by who sent it, and not by a page in a browser on this machine.
-fn is_meant(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_here = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_here && !headers.contains_key(ORIGIN)
-}
-
-async fn route(desk: &Desk, request: &Request<Incoming>) -> Answer {
-    if !is_meant(request.headers()) {
-        let why = "the admin routes are for this machine's operator, by a loopback address";
-        return sentence(StatusCode::FORBIDDEN, why);
-    }
-    let get = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/v1/reload" if request.method() == Method::POST => match desk.reloader.reload().await {
-            Ok(done) => sentence(StatusCode::OK, &done),
-            Err(refused) => sentence(StatusCode::UNPROCESSABLE_ENTITY, &refused),
-        },
-        "/v1/reload" => sentence(StatusCode::METHOD_NOT_ALLOWED, "reload is asked for with POST"),
-        "/healthz" | "/readyz" | "/metrics" if !get => {
-            sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET")
-        }
-        "/healthz" => health(&desk.pulse),
-        "/readyz" => readiness(desk),
-        "/metrics" => about(desk, request.headers()),
-        _ => sentence(StatusCode::NOT_FOUND, "there is no such thing here; tenants' routes are at the other address"),
+    fn make_room(&self, error: &io::Error) -> bool {
+        is_want_of_descriptors(error) && self.door.spare.give()
     }
 }
 
@@ -222,9 +151,19 @@ fn about(desk: &Desk, headers: &HeaderMap) -> Answer {
         records: door.catalogue.counts(),
         is_synced: door.catalogue.is_synced(),
         silence: desk.pulse.silence(),
+        inventory: Inventory {
+            health: desk.store.health(),
+            changes: desk.store.changes(),
+            reports: desk.reports.figures(),
+        },
     };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let (content_type, body) = exposition(accept, |writer| door.about.write(writer, &now));
+    let (content_type, body) = exposition(accept, |writer| {
+        door.about.write(writer, &now);
+        if let Some(names) = &desk.names {
+            names.write(writer);
+        }
+    });
     typed(StatusCode::OK, content_type, body)
 }
 

@@ -11,12 +11,14 @@ use serde::Deserialize;
 
 mod bounds;
 mod print;
+mod store;
 
 use crate::identity::AuthorityFiles;
 use crate::names::{NamesConfig, RawNames};
 use crate::tls::{CertificateFiles, HandshakeLimits, PublicSettings, TierSettings};
 
 pub use bounds::{Bounds, Quota};
+pub use store::{Etcd, StoreConfig};
 
 /// Where tenants come in: the port of cmon.
 const PUBLIC_PORT: u16 = 9163;
@@ -55,7 +57,7 @@ struct Raw {
     hosts: Vec<String>,
     tls: Option<RawTls>,
     tier: RawTier,
-    store: RawStore,
+    store: store::RawStore,
     data_dir: Option<PathBuf>,
     limits: bounds::RawQuota,
     bounds: bounds::RawBounds,
@@ -101,55 +103,8 @@ struct RawTier {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawStore {
-    path: Option<PathBuf>,
-    etcd: Option<RawEtcd>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawEtcd {
-    endpoints: Vec<String>,
-    prefix: Option<String>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-    ca: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct RawLog {
     lines_per_second: Option<u32>,
-}
-
-/// Where the inventory is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// One file, this proxy's alone.
-    Embedded(PathBuf),
-    Etcd(Etcd),
-}
-
-/// Where etcd is, and who we are to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Etcd {
-    pub endpoints: Vec<String>,
-    pub prefix: String,
-    pub tls: Option<TierSettings>,
-}
-
-#[cfg(feature = "etcd")]
-impl Etcd {
-    pub(crate) fn settings(&self) -> sonde_inventory::etcd::EtcdSettings {
-        let tls = self.tls.as_ref();
-        sonde_inventory::etcd::EtcdSettings {
-            endpoints: self.endpoints.clone(),
-            prefix: self.prefix.clone(),
-            ca: tls.map(|tls| tls.ca.clone()),
-            identity: tls.map(|tls| (tls.own.certificate.clone(), tls.own.key.clone())),
-            user: None,
-        }
-    }
 }
 
 /// The checked configuration.
@@ -251,7 +206,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         faults.push("listen.tier needs [tier] certificate, key and ca".into());
     }
     let data_dir = folder.join(raw.data_dir.unwrap_or_default());
-    let store = store(raw.store, folder, &data_dir, faults);
+    let store = store::read(raw.store, folder, &data_dir, faults);
     let secrets_key = secrets_key(raw.sensors, folder, store.as_ref(), &data_dir, faults);
     let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
     if lines > MOST_LINES {
@@ -346,26 +301,6 @@ fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Opt
         }
         _ => {
             faults.push(format!("{key} has certificate, key and ca, or none of them"));
-            None
-        }
-    }
-}
-
-fn store(raw: RawStore, folder: &Path, data_dir: &Path, faults: &mut Vec<String>) -> Option<StoreConfig> {
-    match (raw.path, raw.etcd) {
-        (Some(path), None) => Some(StoreConfig::Embedded(folder.join(path))),
-        (None, None) => Some(StoreConfig::Embedded(data_dir.join("inventory.redb"))),
-        (None, Some(raw)) => {
-            if raw.endpoints.is_empty() {
-                faults.push("store.etcd.endpoints is empty: URLs of etcd's members are listed there".into());
-            }
-            let files = RawTier { certificate: raw.certificate, key: raw.key, ca: raw.ca };
-            let tls = tier("store.etcd", folder, files, faults);
-            let prefix = raw.prefix.unwrap_or_else(|| "/sonde/".into());
-            Some(StoreConfig::Etcd(Etcd { endpoints: raw.endpoints, prefix, tls }))
-        }
-        (Some(_), Some(_)) => {
-            faults.push("store has path or etcd, not both".into());
             None
         }
     }

@@ -14,6 +14,8 @@ pub mod config;
 pub mod development;
 pub mod discovery;
 mod flight;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod identity;
 pub mod issue;
 mod limits;

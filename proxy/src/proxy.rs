@@ -125,11 +125,18 @@ impl Proxy {
             last: Arc::default(),
         };
         let notify = reloader.notify.clone();
-        let desk =
-            Desk { door: door.clone(), reloader: reloader.clone(), stop: stopping.clone(), pulse: Arc::default() };
+        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
+        let desk = Desk {
+            door: door.clone(),
+            reloader: reloader.clone(),
+            store: store.clone(),
+            reports: reports.clone(),
+            names: names.as_ref().map(names::Server::counters),
+            stop: stopping.clone(),
+            pulse: Arc::default(),
+        };
         admin::start(desk_listener, desk, tokio::runtime::Handle::current(), notify.clone(), going)
             .map_err(|source| StartError::Thread { source })?;
-        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
         let mut others = vec![
             tokio::spawn(sweep(door.clone(), stopping.clone())),
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
@@ -281,6 +288,7 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
         }
         let now = Instant::now();
         door.paces.sweep(now).into_iter().for_each(|broken| door.about.broke(broken));
+        door.upstream.end_late(now);
         door.flights.sweep();
         if !door.spare.is_whole() && door.spare.take_back() {
             tracing::info!("there are descriptors again");

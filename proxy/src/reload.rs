@@ -61,13 +61,14 @@ impl Reloader {
     fn take(&self) -> Result<String, String> {
         let config = Config::load(&self.path).map_err(|error| chain(&error))?;
         let current = self.published.borrow().clone();
+        // First what can only be read again: once other settings are in force there is no way back.
+        if let Some(upstream) = &self.upstream_tls {
+            upstream.renew().map_err(|error| chain(&error))?;
+        }
         if config.tls == current.tls {
             self.tls.renew().map_err(|error| chain(&error))?;
         } else {
             self.tls.reconfigure(&config.tls).map_err(|error| chain(&error))?;
-        }
-        if let Some(upstream) = &self.upstream_tls {
-            upstream.renew().map_err(|error| chain(&error))?;
         }
         let waiting = current.needs_a_start(&config);
         // What is in force stays what is said to be: of the new file, what can change now.

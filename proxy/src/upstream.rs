@@ -96,7 +96,7 @@ impl Upstream {
         match tokio::time::timeout_at(question.deadline.into(), asked).await {
             Ok(Ok((response, line))) => {
                 let (parts, incoming) = response.into_parts();
-                Ok(Reply { parts, body: ReplyBody::new(incoming, line, link, place, question.deadline) })
+                Ok(Reply { parts, body: link.replies.begin(incoming, line, &link, place, question.deadline) })
             }
             Ok(Err(fault)) => Err(fault),
             Err(_) => {
@@ -135,6 +135,13 @@ impl Upstream {
         let mut links = self.lock();
         links.retain(|id, _| catalogue.node(*id).is_some());
         links.values().for_each(|link| link.sweep());
+    }
+
+    /// Takes back what is held for scrapers whose time is over. To be called each second.
+    pub fn end_late(&self, now: Instant) {
+        // Not under the lock of all links: what is taken back is given back to them.
+        let links: Vec<Arc<Link>> = self.lock().values().cloned().collect();
+        links.iter().for_each(|link| link.replies.end_late(now));
     }
 
     pub fn facts(&self) -> Facts {

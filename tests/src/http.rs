@@ -150,6 +150,14 @@ fn bad(what: &str) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned())
 }
 
+/// Reads one answer whole, off any connection. How long it took is for the caller to say.
+pub fn read_response(reader: &mut impl BufRead) -> std::io::Result<Response> {
+    let (status, headers) = read_head(reader)?;
+    let mut response = Response { status, headers, body: Vec::new(), elapsed: Duration::ZERO };
+    response.body = read_body(reader, &response)?;
+    Ok(response)
+}
+
 fn read_head(reader: &mut impl BufRead) -> std::io::Result<(u16, Vec<(String, String)>)> {
     let mut line = String::new();
     reader.read_line(&mut line)?;

@@ -30,7 +30,7 @@ pub use daemon::{Daemon, repository};
 pub use exposition::{Exposition, Sample};
 pub use fleet::Fleet;
 pub use footprint::Footprint;
-pub use http::{KeptConnection, Request, Response, StaticServer, get};
+pub use http::{KeptConnection, Request, Response, StaticServer, get, read_response};
 pub use names::unique_name;
 pub use own_network::in_own_network;
 pub use process::{Process, run_to_end};

@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 25] = [
+const NEEDS: [Need; 26] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test, For::Bench] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -56,6 +56,7 @@ const NEEDS: [Need; 25] = [
     Need { program: "systemd-analyze", package: "systemd", wanted: &[For::Test] },
     Need { program: "prlimit", package: "util-linux", wanted: &[For::Test] },
     Need { program: "etcd", package: "etcd-server", wanted: &[For::Test] },
+    Need { program: "etcdctl", package: "etcd-client", wanted: &[For::Test] },
     Need { program: "ssh-keygen", package: "openssh-client", wanted: &[For::Test] },
     Need { program: "protoc", package: "protobuf-compiler", wanted: &[For::Lint, For::Test] },
     Need {

@@ -3,13 +3,14 @@
 //! Each file of the plan that exists is kept open and parsed into the reading, in one pass. v1
 //! controllers give CPU, memory, tasks, devices and the freezer where they are mounted; the cgroup2 tree gives
 //! what it has besides: everything when unified, pressure and the split of CPU time when hybrid.
-//! Limits and a cgroup2's controllers change seldom and are read anew every [`LIMITS_EVERY`]. The network namespace's files
-//! are read through the leader, never for one in the host's.
+//! A cgroup2's controllers and what the leader may have change seldom and are read anew every [`SELDOM`]; limits, where each write to one is
+//! seen, when there was one. The network namespace's files are read through the leader, never for one in the host's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::descriptors::{self, FileLimits};
+use crate::events::{Counts, Events, Listening, Noticed};
 use crate::found::Found;
 use crate::led::Led;
 use crate::limits::{self, Caps};
@@ -21,10 +22,12 @@ use crate::reading::{Gone, LeaderState, Reading};
 use crate::source::{Buffer, Directory, Fault, FdBudget, Kept};
 use crate::space::Watch;
 use crate::state::ReadProblem;
-use crate::{dataset, process, starvation, walk};
+use crate::{bytes, dataset, process, starvation, walk};
 
-/// Between two looks at the limits.
-pub(crate) const LIMITS_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks at what changes seldom.
+pub(crate) const SELDOM: Duration = Duration::from_secs(5);
+/// Between two looks at limits to which every write is seen: only in case one was not.
+const LIMITS_SEEN: Duration = Duration::from_secs(60);
 
 /// Pids of an instance that has cgroups below its own, at most.
 const PIDS_MAX: usize = 100_000;
@@ -40,15 +43,20 @@ pub(crate) struct CgroupReader {
     members: Members,
     caps: Caps,
     limits_read_at: Option<Instant>,
-    /// Soft limits of open files, by pid, as of `limits_read_at`.
+    /// What changes seldom and nobody tells of was read then.
+    seldom_read_at: Option<Instant>,
+    /// Soft limits of open files, by pid, as of `seldom_read_at`.
     file_limits: FileLimits,
+    /// What the kernel says by itself; none where nobody listens.
+    events: Option<Listening>,
     leader: Option<Led>,
     started_unix_seconds: Option<f64>,
     /// Asks for the space of the root's file system; none where nobody gave a pool to ask.
     space: Option<Watch>,
     /// Faults at opening that may pass, such as a lack of descriptors.
     opening_problems: Vec<ReadProblem>,
-    /// `cgroup.controllers` as of the opening: what is enabled there can change while a cgroup2 lives.
+    controllers_file: Option<Kept>,
+    /// What it said at the opening: what is enabled there can change while a cgroup2 lives.
     controllers: Option<Vec<u8>>,
     /// Whether a file that was there has gone since: its controller was disabled, and may be enabled again.
     lost_a_file: bool,
@@ -67,20 +75,34 @@ impl CgroupReader {
             members: Members::default(),
             caps: Caps::default(),
             limits_read_at: None,
+            seldom_read_at: None,
             file_limits: FileLimits::new(),
+            events: None,
             leader: None,
             space: None,
             opening_problems: Vec::new(),
+            controllers_file: None,
             controllers: None,
             lost_a_file: false,
         };
-        reader.controllers = reader.read_controllers(buffer);
+        let controllers = reader.found.cgroups.v2.as_ref().map(|directory| directory.join("cgroup.controllers"));
+        reader.controllers_file = controllers.and_then(|path| Kept::new(path, &reader.budget).ok());
+        reader.controllers = reader.read_controllers(buffer).map(<[u8]>::to_vec);
         reader.open_plan();
         reader
     }
 
     pub(crate) fn watch_space(&mut self, watch: Watch) {
         self.space = Some(watch);
+    }
+
+    /// Has what the kernel says by itself listened to; `before` was noticed by an earlier reader of the same life.
+    pub(crate) fn listen(&mut self, events: &Events, before: Option<Arc<Noticed>>) {
+        self.events = Some(events.listen_to(&self.found, &self.budget, before));
+    }
+
+    pub(crate) fn noticed(&self) -> Option<&Arc<Noticed>> {
+        self.events.as_ref().map(|listening| &listening.noticed)
     }
 
     fn open_plan(&mut self) {
@@ -115,16 +137,18 @@ impl CgroupReader {
             // Nothing could be opened anew: what is open stays open.
             return;
         }
-        if now != self.controllers || self.lost_a_file {
-            self.controllers = now;
+        if now != self.controllers.as_deref() || self.lost_a_file {
+            self.controllers = now.map(<[u8]>::to_vec);
             self.lost_a_file = false;
             self.open_plan();
+            // With a controller come its limits and its counts.
+            self.limits_read_at = None;
+            self.events = self.events.take().map(|events| events.anew(&self.found, &self.budget));
         }
     }
 
-    fn read_controllers(&self, buffer: &mut Buffer) -> Option<Vec<u8>> {
-        let path = self.found.cgroups.v2.as_ref()?.join("cgroup.controllers");
-        buffer.read_path(&path).ok().map(<[u8]>::to_vec)
+    fn read_controllers<'b>(&self, buffer: &'b mut Buffer) -> Option<&'b [u8]> {
+        self.controllers_file.as_ref()?.read(buffer).ok()
     }
 
     fn has(&self, item: Item) -> bool {
@@ -138,18 +162,25 @@ impl CgroupReader {
         if !self.opening_problems.is_empty() {
             self.open_plan();
         }
-        if self.limits_are_due(reading.taken_at) {
+        let seldom = is_due(self.seldom_read_at, SELDOM, reading.taken_at);
+        if seldom {
             self.follow_controllers(&mut scratch.buffer);
         }
         reading.problems.extend(&self.opening_problems);
         self.read_plan(reading, &mut scratch.buffer);
         let pids = self.pids(has_children, reading, &mut scratch.buffer);
         self.read_leader(pids.as_ref().map(|(pids, _)| pids.as_slice()), reading, scratch);
+        if seldom {
+            self.read_seldom(reading.taken_at, &mut scratch.buffer);
+        }
         self.read_limits(reading, &mut scratch.buffer);
         self.count_zombies(has_children, reading);
         // A part of them would be a wrong count.
         if let Some((pids, true)) = pids {
             self.count_processes(&pids, reading);
+        }
+        if let Some(events) = &self.events {
+            events.noticed.saw(Counts::of(reading));
         }
         reading.started_unix_seconds = self.started_unix_seconds;
         // Asked for before the processes were counted; as often as not the answer is there by now.
@@ -203,20 +234,21 @@ impl CgroupReader {
         }
     }
 
+    /// Whether the limits may be others than those that are known.
     fn limits_are_due(&self, now: Instant) -> bool {
-        self.limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY)
+        let told = self.events.as_ref().filter(|events| events.sees_limits);
+        let changed = told.is_some_and(|events| events.noticed.take_limits_changed());
+        changed || is_due(self.limits_read_at, if told.is_some() { LIMITS_SEEN } else { SELDOM }, now)
     }
 
     fn read_limits(&mut self, reading: &mut Reading, buffer: &mut Buffer) {
         if self.limits_are_due(reading.taken_at) {
             starvation::forget();
-            let leader = self.leader.as_ref().map(|led| &led.leader);
-            let caps = limits::read(&self.found.cgroups, &self.roots, leader, buffer);
-            // Without descriptors nobody knows them anew, and those of before hold.
-            if !starvation::was_noted() {
-                self.caps = caps;
-                self.limits_read_at = Some(reading.taken_at);
-                self.file_limits.clear();
+            let caps = limits::read(&self.found.cgroups, &self.roots, buffer);
+            // Without descriptors nobody knows them anew, and those of before hold until there are some.
+            self.limits_read_at = if starvation::was_noted() { None } else { Some(reading.taken_at) };
+            if self.limits_read_at.is_some() {
+                self.caps.take(caps);
             }
         }
         reading.limits = self.caps.limits;
@@ -224,6 +256,29 @@ impl CgroupReader {
         reading.huge_pages.clone_from(&self.caps.huge_pages);
         if reading.limits.cpu_quota_us.is_none() {
             reading.throttling = None;
+        }
+    }
+
+    /// What the leader may have, and what of huge pages there is.
+    fn read_seldom(&mut self, now: Instant, buffer: &mut Buffer) {
+        starvation::forget();
+        let leader = self.leader.as_ref().map(|led| &led.leader);
+        let of_leader = leader.map(|leader| limits::of_leader(leader, &self.roots, buffer));
+        // Where there is no such controller there are no such files, and they need not be looked for.
+        let has_huge_pages =
+            self.controllers.as_ref().is_some_and(|all| bytes::fields(all).any(|name| name == b"hugetlb"));
+        let huge_pages =
+            if has_huge_pages { limits::huge_pages(&self.found.cgroups, &self.roots, buffer) } else { Vec::new() };
+        if starvation::was_noted() {
+            return;
+        }
+        self.seldom_read_at = Some(now);
+        self.caps.huge_pages = huge_pages;
+        self.file_limits.clear();
+        let of_leader = of_leader.unwrap_or_default();
+        self.caps.set_leaders(of_leader);
+        if let (Some(pid), Some(limit)) = (leader.map(|leader| leader.pid), of_leader.open_files) {
+            self.file_limits.push((pid, limit.number()));
         }
     }
 
@@ -310,6 +365,11 @@ impl CgroupReader {
         reading.pids.processes = Some(live);
         reading.descriptors = descriptors::count(&self.roots, pids, &mut self.file_limits);
     }
+}
+
+/// Whether what was read then is to be read anew now.
+fn is_due(read_at: Option<Instant>, every: Duration, now: Instant) -> bool {
+    read_at.is_none_or(|at| now.saturating_duration_since(at) >= every)
 }
 
 /// How long since then.

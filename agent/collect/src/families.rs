@@ -32,13 +32,13 @@ pub fn is_native_family(name: &str) -> bool {
 }
 
 static CPU_USAGE: Described =
-    counter("container_cpu_usage_seconds_total", "seconds", "Cumulative cpu time consumed in seconds.")
+    counter("container_cpu_usage_seconds_total", "seconds", "CPU time that the instance has used.")
         .by(&["cpu"])
         .of("v1: `cpuacct.usage`; else `cpu.stat` `usage_usec`; a process group: `/proc/PID/stat`")
         .unless("no account of CPU");
 
 static MEMORY_FAILURES: Described =
-    counter("container_memory_failures_total", "", "Cumulative count of memory allocation failures.")
+    counter("container_memory_failures_total", "", "Page faults, and of these those that had to wait for a device.")
         .by(&["failure_type", "scope"])
         .of("`memory.stat` `pgfault`, `pgmajfault`; v1: `total_…` as scope `hierarchy`, without it as `container`")
         .unless("no memory controller; scope `container` with v2");
@@ -52,14 +52,11 @@ static MEMORY_PARTS_BYTES: Described = gauge(
 .of("`memory.stat`")
 .unless("no memory controller; each part that this kernel does not tell apart");
 
-static ULIMITS: Described = gauge(
-    "container_ulimits_soft",
-    "",
-    "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice",
-)
-.by(&["ulimit"])
-.of("`/proc/PID/limits` of the leader, `Max open files` alone")
-.unless("no process lives; of a process group");
+static ULIMITS: Described =
+    gauge("container_ulimits_soft", "", "Soft limits of the process that leads the instance; -1 is none.")
+        .by(&["ulimit"])
+        .of("`/proc/PID/limits` of the leader, `Max open files` alone")
+        .unless("no process lives; of a process group");
 
 static STATE: Described = gauge("sonde_instance_state", "", "Whether the instance is in this state; exactly one is 1.")
     .by(&["state"])

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::cgroup_reader::LIMITS_EVERY;
+use crate::cgroup_reader::SELDOM;
 use crate::descriptors::{self, FileLimits};
 use crate::mounts::Roots;
 use crate::process;
@@ -109,7 +109,7 @@ impl GroupReader {
 
     fn count_descriptors(&mut self, live: &[u32], reading: &mut Reading) {
         let now = reading.taken_at;
-        let due = self.file_limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_EVERY);
+        let due = self.file_limits_read_at.is_none_or(|at| now.saturating_duration_since(at) >= SELDOM);
         if due {
             self.file_limits.clear();
             self.file_limits_read_at = Some(now);

@@ -116,7 +116,20 @@ impl Found {
 
 /// Takes hold of a process: none where it is another one, a zombie, gone, or not in `member_of`.
 pub(crate) fn open(roots: &Roots, pid: u32, start_ticks: Option<u64>, member_of: Option<&Found>) -> Option<Leader> {
-    let directory = roots.proc.join(pid.to_string());
+    let mut leader = hold(roots, pid, start_ticks)?;
+    let directory = leader.directory(roots);
+    if let Some(found) = member_of {
+        let text = std::fs::read(directory.join("cgroup")).ok()?;
+        if !is_member(roots, found, &CgroupDirs::of_process(roots, &text)) {
+            return None;
+        }
+    }
+    (leader.net_namespace, leader.mount_namespace) = (namespace(&directory, "net"), namespace(&directory, "mnt"));
+    leader.is_alive().then_some(leader)
+}
+
+/// The same of any process, and its namespaces are not asked for.
+pub(crate) fn hold(roots: &Roots, pid: u32, start_ticks: Option<u64>) -> Option<Leader> {
     let pidfd = match roots.proc == Path::new("/proc") {
         true => {
             let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
@@ -128,20 +141,7 @@ pub(crate) fn open(roots: &Roots, pid: u32, start_ticks: Option<u64>, member_of:
     if !process::is_live(stat.state) || start_ticks.is_some_and(|start| start != stat.start_ticks) {
         return None;
     }
-    if let Some(found) = member_of {
-        let text = std::fs::read(directory.join("cgroup")).ok()?;
-        if !is_member(roots, found, &CgroupDirs::of_process(roots, &text)) {
-            return None;
-        }
-    }
-    let leader = Leader {
-        pid,
-        start_ticks: stat.start_ticks,
-        pidfd,
-        net_namespace: namespace(&directory, "net"),
-        mount_namespace: namespace(&directory, "mnt"),
-    };
-    leader.is_alive().then_some(leader)
+    Some(Leader { pid, start_ticks: stat.start_ticks, pidfd, net_namespace: None, mount_namespace: None })
 }
 
 /// Whether a process with these cgroups is in the instance's, or below it.

@@ -32,6 +32,7 @@ mod linux {
     pub mod cgroup_v2;
     pub mod dataset;
     pub mod discover;
+    pub mod events;
     pub mod found;
     pub mod groups;
     pub mod identity;
@@ -72,6 +73,7 @@ mod linux {
 
     pub use claims::{Refusal, RefusalReason};
     pub use discover::{Change, Discovery, DiscoveryConfig};
+    pub use events::Events;
     pub use found::{CgroupDirs, Found, Kind};
     pub use groups::{GroupSource, ProcessGroup};
     pub use identity::{InstanceName, NodeId};

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use rustix::process::Pid;
+
 use crate::cgroup_v1::{self, device_limits};
 use crate::found::CgroupDirs;
 use crate::leader::Leader;
@@ -31,19 +33,60 @@ const DEVICE_LIMITS_V1: [DeviceLimitFile; 4] = [
     ("blkio.throttle.write_iops_device", |limit| &mut limit.writes),
 ];
 
-/// Reads them all.
-pub(crate) fn read(cgroups: &CgroupDirs, roots: &Roots, leader: Option<&Leader>, buffer: &mut Buffer) -> Caps {
+impl Caps {
+    /// Takes limits that were read anew; what is the leader's and the huge pages stay.
+    pub(crate) fn take(&mut self, new: Self) {
+        let leaders = OfLeader { cpus_allowed: self.limits.cpus_allowed, open_files: self.limits.open_files };
+        (self.limits, self.device_limits) = (new.limits, new.device_limits);
+        self.set_leaders(leaders);
+    }
+
+    pub(crate) fn set_leaders(&mut self, leaders: OfLeader) {
+        (self.limits.cpus_allowed, self.limits.open_files) = (leaders.cpus_allowed, leaders.open_files);
+    }
+}
+
+/// What the leader may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfLeader {
+    pub(crate) cpus_allowed: Option<u64>,
+    pub(crate) open_files: Option<Ulimit>,
+}
+
+/// Reads what is set for the cgroups.
+pub(crate) fn read(cgroups: &CgroupDirs, roots: &Roots, buffer: &mut Buffer) -> Caps {
     let mut from = From { cgroups, buffer };
     let mut caps = Caps::default();
     from.cpu(&mut caps.limits);
     from.memory(&mut caps.limits);
     caps.limits.tasks = from.first(Controller::Pids, "pids.max", "pids.max").as_deref().and_then(cgroup_v2::limit);
     from.devices(roots, &mut caps.device_limits);
-    from.huge_pages(roots, &mut caps.huge_pages);
-    if let Some(leader) = leader {
-        from.leader(leader, roots, &mut caps.limits);
-    }
     caps
+}
+
+/// Reads what the cgroup2 tree tells of huge pages.
+pub(crate) fn huge_pages(cgroups: &CgroupDirs, roots: &Roots, buffer: &mut Buffer) -> Vec<HugePages> {
+    let mut all = Vec::new();
+    From { cgroups, buffer }.huge_pages(roots, &mut all);
+    all
+}
+
+/// Asks what the leader may have.
+pub(crate) fn of_leader(leader: &Leader, roots: &Roots, buffer: &mut Buffer) -> OfLeader {
+    let directory = leader.directory(roots);
+    let cpus_allowed =
+        cpus_of(leader).or_else(|| buffer.read_path(&directory.join("status")).ok().and_then(cpus_allowed));
+    let open_files = buffer.read_path(&directory.join("limits")).ok().and_then(open_files);
+    // What was asked by number is the leader's only if it has not ended meanwhile.
+    if leader.is_alive() { OfLeader { cpus_allowed, open_files } } else { OfLeader::default() }
+}
+
+/// On how many CPUs it may run, by the call for it: `status` tells the same, and much more that the kernel has to gather. None of a fixture's,
+/// and where there are more CPUs than the call has room for.
+fn cpus_of(leader: &Leader) -> Option<u64> {
+    let pid = leader.pidfd.as_ref().and(Pid::from_raw(i32::try_from(leader.pid).ok()?))?;
+    let cpus = rustix::thread::sched_getaffinity(Some(pid)).ok()?;
+    Some(u64::from(cpus.count())).filter(|count| *count > 0)
 }
 
 struct From<'r> {
@@ -143,16 +186,6 @@ impl From<'_> {
             all.push(HugePages { page_size, usage_bytes: Some(usage_bytes), limit_hits });
         }
         all.sort_by(|one, other| one.page_size.cmp(&other.page_size));
-    }
-
-    fn leader(&mut self, leader: &Leader, roots: &Roots, limits: &mut Limits) {
-        let directory = leader.directory(roots);
-        let cpus = self.text(Some(&directory), "status").as_deref().and_then(cpus_allowed);
-        let files = self.text(Some(&directory), "limits").as_deref().and_then(open_files);
-        // What was read by number is the leader's only if it has not ended meanwhile.
-        if leader.is_alive() {
-            (limits.cpus_allowed, limits.open_files) = (cpus, files);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use rustix::time::ClockId;
 
 use crate::cgroup_reader::CgroupReader;
+use crate::events::{Events, Noticed};
 use crate::found::{Found, Kind};
 use crate::group_reader::GroupReader;
 pub use crate::group_reader::HeldTicks;
@@ -67,6 +68,24 @@ impl InstanceReader {
             source.watch_space(Watch::new(pool.clone(), roots));
         }
         self
+    }
+
+    /// Has what the kernel says of it by itself listened to as well; `before` is what was noticed by an earlier reader of the same life. Of a
+    /// process group it says nothing.
+    #[must_use]
+    pub fn with_events(mut self, events: &Events, before: Option<Arc<Noticed>>) -> Self {
+        if let Source::Cgroup(source) = &mut self.source {
+            source.listen(events, before);
+        }
+        self
+    }
+
+    /// What was noticed of it, where it is listened to.
+    pub fn noticed(&self) -> Option<Arc<Noticed>> {
+        match &self.source {
+            Source::Cgroup(source) => source.noticed().cloned(),
+            Source::Processes(_) => None,
+        }
     }
 
     /// What it holds back of a counter that must not fall; nothing where the kernel itself sees to that.

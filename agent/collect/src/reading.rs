@@ -116,6 +116,16 @@ pub enum Ulimit {
     At(u64),
 }
 
+impl Ulimit {
+    /// How much that is; none where there is no limit.
+    pub(crate) fn number(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::At(limit) => Some(limit),
+        }
+    }
+}
+
 /// What may be moved to and from one block device a second (v2 `io.max`, v1 `blkio.throttle.*_device`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceLimit {

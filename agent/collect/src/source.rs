@@ -127,7 +127,7 @@ impl FdBudget {
         Self::new(half.min(most))
     }
 
-    fn take(&self) -> Option<Permit> {
+    pub(crate) fn take(&self) -> Option<Permit> {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
         Some(Permit(self.0.clone()))
     }
@@ -135,7 +135,7 @@ impl FdBudget {
 
 /// The right to keep one file open; given back on drop.
 #[derive(Debug)]
-struct Permit(Arc<AtomicUsize>);
+pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {
     fn drop(&mut self) {

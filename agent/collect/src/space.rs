@@ -259,7 +259,7 @@ fn work(crew: &Crew) {
 fn answer(question: &Question, buffer: &mut Buffer) -> Option<Told> {
     let (leader, process, path) = match &question.whose {
         Whose::Root { pid, start_ticks } => {
-            let leader = leader::open(&question.roots, *pid, Some(*start_ticks), None)?;
+            let leader = leader::hold(&question.roots, *pid, Some(*start_ticks))?;
             let process = leader.directory(&question.roots);
             let root = process.join("root");
             (Some(leader), process, root)

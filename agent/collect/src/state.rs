@@ -6,7 +6,7 @@
 
 mod judge;
 
-pub use judge::{Judge, judge};
+pub use judge::{Judge, WINDOW, judge};
 
 /// What an instance is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,8 +13,8 @@ use sonde_collect::reading::{MEMORY_PARTS, Ulimit};
 use sonde_collect::space::SpacePool;
 use sonde_collect::state::judge;
 use sonde_collect::{
-    Change, Discovery, DiscoveryConfig, FdBudget, Found, Gone, InstanceReader, InstanceState, NodeId, Reading, Reason,
-    Resource, Roots, Runtime, Watcher, kstats,
+    Change, Discovery, DiscoveryConfig, Events, FdBudget, Found, Gone, InstanceReader, InstanceState, NodeId, Reading,
+    Reason, Resource, Roots, Runtime, Watcher, kstats,
 };
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -117,7 +117,7 @@ impl Watched {
 }
 
 /// Reads until what is wanted is so.
-fn read_until(reader: &mut InstanceReader, wanted: impl Fn(&Reading) -> bool) -> Reading {
+fn read_until(reader: &mut InstanceReader, mut wanted: impl FnMut(&Reading) -> bool) -> Reading {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let reading = reader.read().unwrap();
@@ -273,7 +273,13 @@ fn caps_zombies_and_space_agree_with_the_kernels() {
     assert_eq!(reading.limits.cpus_allowed, Some(u64::from(cpus)));
     assert_eq!(reading.limits.open_files, Some(Ulimit::At(64)));
     if watched.is_v1() {
-        let stat = std::fs::read_to_string(watched.file(Controller::Memory, "memory.stat")).unwrap();
+        // The kernel gathers these now and then, so they can differ from one moment to the next though nothing goes on.
+        let file = watched.file(Controller::Memory, "memory.stat");
+        let mut stat = std::fs::read_to_string(&file).unwrap();
+        let reading = read_until(&mut reader, |_| {
+            let before = std::mem::replace(&mut stat, std::fs::read_to_string(&file).unwrap());
+            before == stat
+        });
         let value = |key: &str| stat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
         let memory = &reading.memory;
         assert_eq!(memory.inactive_file_bytes, value("total_inactive_file "));
@@ -296,6 +302,66 @@ fn caps_zombies_and_space_agree_with_the_kernels() {
     assert!(container.runc(&["kill", &container.name, "KILL"]));
     let dead = read_until(&mut reader, |reading| reading.live_processes == Some(0));
     assert_eq!((dead.space, dead.transport), (None, None));
+}
+
+/// Waits until it is so, without a reading.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not so in 20 s");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_kernel_tells_of_kills_and_refused_forks_without_a_reading() {
+    let hungry = "while :; do dd if=/dev/zero of=/dev/null bs=128M count=1; sleep 0.1; done";
+    let Some(container) = Container::start("events", &format!("sleep 3; {hungry}")) else { return };
+    let watched = found(&container);
+    let events = Events::start().unwrap();
+    let totals = events.totals();
+    let reader = watched.reader().with_events(&events, None);
+    let noticed = reader.noticed().unwrap();
+    eventually("a kill", || totals.oom_kills() > 0);
+    assert!(noticed.was_killed_within(Duration::from_secs(20)) && noticed.counts().oom_kills > Some(0));
+    let kernels = std::fs::read_to_string(
+        watched.file(Controller::Memory, if watched.is_v1() { "memory.oom_control" } else { "memory.events" }),
+    );
+    let kernels = kernels.unwrap().lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse::<u64>().ok());
+    assert!(Some(totals.oom_kills()) <= kernels, "{totals:?} and {kernels:?}");
+    assert!(totals.memory_limit_hits() > 0);
+
+    assert_eq!(totals.forks_refused(), 0);
+    std::fs::write(watched.file(Controller::Pids, "pids.max"), "1").unwrap();
+    eventually("a refused fork", || totals.forks_refused() > 0);
+    let before = totals.oom_kills();
+    drop(container);
+    assert!(totals.oom_kills() >= before, "what is gone stays counted");
+    drop(reader);
+}
+
+#[test]
+fn a_limit_that_is_written_is_seen_at_the_next_reading_or_soon() {
+    let Some(container) = Container::start("limits", "exec sleep 1000") else { return };
+    let watched = found(&container);
+    let events = Events::start().unwrap();
+    let mut reader = watched.reader().with_events(&events, None);
+    let first = reader.read().unwrap().limits;
+    assert_eq!((first.tasks, first.memory_bytes, first.cpu_quota_us), (Some(16), Some(64 << 20), Some(10_000)));
+    assert_eq!((first.open_files, first.cpus_allowed.is_some()), (Some(Ulimit::At(64)), true));
+    // Far sooner than what is read only in case that a write was not seen.
+    let begin = Instant::now();
+    let memory = if watched.is_v1() { "memory.limit_in_bytes" } else { "memory.max" };
+    for (controller, file, text) in [(Controller::Pids, "pids.max", "17"), (Controller::Memory, memory, "67174400")] {
+        std::fs::write(watched.file(controller, file), text).unwrap();
+    }
+    let now = read_until(&mut reader, |reading| reading.limits.tasks == Some(17)).limits;
+    read_until(&mut reader, |reading| reading.limits.memory_bytes == Some(67_174_400));
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    assert_eq!(
+        (now.open_files, now.cpus_allowed, now.cpu_quota_us),
+        (first.open_files, first.cpus_allowed, first.cpu_quota_us)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::READ_DEADLINE;
+use super::{CONTENT, READ_DEADLINE};
 use crate::floor::{Floor, Scraper};
 use crate::reading_threads::ReadingThreads;
 
@@ -32,6 +32,8 @@ pub(crate) struct Flights<T> {
 
 struct Inner<T> {
     last: Option<T>,
+    /// When that was there.
+    landed_at: Option<Instant>,
     /// Closed when the flight has ended.
     flight: Option<watch::Receiver<()>>,
     floor: Floor,
@@ -39,7 +41,9 @@ struct Inner<T> {
 
 impl<T> Default for Flights<T> {
     fn default() -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { last: None, flight: None, floor: Floor::default() })) }
+        Self {
+            inner: Arc::new(Mutex::new(Inner { last: None, landed_at: None, flight: None, floor: Floor::default() })),
+        }
     }
 }
 
@@ -61,7 +65,16 @@ impl<T: Clone> Landing<T> {
     }
 
     fn land(&self, taken: T) {
-        lock(&self.inner).last = Some(taken);
+        let mut inner = lock(&self.inner);
+        (inner.last, inner.landed_at) = (Some(taken), Some(Instant::now()));
+    }
+}
+
+impl<T> Inner<T> {
+    /// Whether somebody's reading of late is what is asked for.
+    fn contents(&self, ask: &Ask, floor: Duration, now: Instant) -> bool {
+        let is_content = ask.scraper == Scraper::Anybody && ask.floor >= CONTENT;
+        is_content && self.landed_at.is_some_and(|at| now.saturating_duration_since(at) < floor)
     }
 }
 
@@ -88,7 +101,8 @@ impl<T: Clone + Send + 'static> Flights<T> {
         let floor = threads.floor(ask.owner.as_ref(), ask.floor);
         let (mut flight, landing) = {
             let mut inner = lock(&self.inner);
-            let fresh = inner.floor.admits(ask.scraper, floor, Instant::now());
+            let now = Instant::now();
+            let fresh = !inner.contents(&ask, floor, now) && inner.floor.admits(ask.scraper, floor, now);
             match (&inner.flight, &inner.last) {
                 (Some(flight), _) => (flight.clone(), None),
                 (None, Some(last)) if !fresh => return Some(last.clone()),
@@ -140,6 +154,22 @@ mod tests {
         assert_eq!(tokio::join!(first, second), (Some(0), Some(0)));
         assert_eq!(taken.load(Ordering::SeqCst), 1);
         assert_eq!(flights.read(ask(READ_DEADLINE), &threads, |last| last.unwrap() + 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn who_is_content_with_less_takes_what_others_have_read() {
+        let threads = ReadingThreads::start().unwrap();
+        let flights = Flights::default();
+        let of = |scraper, floor| Ask { scraper, floor, ..ask(READ_DEADLINE) };
+        let (scraper, now) = (Scraper::Connection(1), Duration::ZERO);
+        assert_eq!(flights.read(of(Scraper::Anybody, CONTENT), &threads, |_| 1).await, Some(1), "there is none yet");
+        assert_eq!(flights.read(of(scraper, CONTENT), &threads, |_| 2).await, Some(2), "a scraper has its own");
+        assert_eq!(flights.read(of(Scraper::Anybody, CONTENT), &threads, |_| 3).await, Some(2));
+        assert_eq!(
+            flights.read(of(Scraper::Anybody, now), &threads, |_| 4).await,
+            Some(4),
+            "who wants it now has it now"
+        );
     }
 
     #[tokio::test]

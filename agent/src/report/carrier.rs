@@ -101,18 +101,29 @@ impl Carrier {
             _ => self.ask().await?,
         };
         let folder = self.config.borrow().state_dir.join(pushed::FOLDER);
+        // One account's that cannot be brought is no other's loss; the first reason is said, and all of it is tried again.
+        let mut failed = None;
         for of_account in &assignments.accounts {
             let json = serde_json::to_vec(of_account).map_err(|error| error.to_string())?;
             let (account, digest) = (of_account.account.to_string(), ArtifactDigest::of(&json));
-            if self.brought.get(&account) != Some(&digest) {
-                self.bring(&folder, of_account).await?;
-                self.brought.insert(account, digest);
+            if self.brought.get(&account) == Some(&digest) {
+                continue;
+            }
+            match self.bring(&folder, of_account).await {
+                Ok(()) => drop(self.brought.insert(account, digest)),
+                Err(why) => {
+                    failed = failed.or(Some(why));
+                    // A proxy that is away would be waited for once an account.
+                    if self.link.as_ref().is_none_or(|link| !link.is_open()) {
+                        break;
+                    }
+                }
             }
         }
         let keep: HashSet<String> = assignments.accounts.iter().map(|of| of.account.to_string()).collect();
         self.brought.retain(|account, _| keep.contains(account));
         tokio::task::spawn_blocking(move || remove_others(&folder, &keep)).await.map_err(|error| error.to_string())?;
-        Ok(assignments.mark)
+        failed.map_or(Ok(assignments.mark), Err)
     }
 
     async fn ask(&mut self) -> Result<Assignments, String> {

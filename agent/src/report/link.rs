@@ -55,6 +55,11 @@ impl Link {
         &self.proxy
     }
 
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.is_closed())
+    }
+
     /// Sends a report, on the open connection or a new one.
     pub(super) async fn send(&mut self, report: &Report) -> Outcome {
         match self.try_send(report).await {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use sonde_collect::{InstanceState, Judgement, Names};
+use sonde_collect::{InstanceState, Judgement, Names, Reason};
 use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
 use sonde_listen::Spare;
@@ -25,7 +25,7 @@ use super::tls::TlsFiles;
 use crate::about::About;
 use crate::config::Config;
 use crate::floor::Scraper;
-use crate::gate::{Answer as Read, READ_DEADLINE};
+use crate::gate::{Answer as Read, CONTENT, READ_DEADLINE};
 use crate::instance::{Catalogue, Instance, Lookup};
 use crate::node::NodeGate;
 use crate::pulses::Pulses;
@@ -41,7 +41,7 @@ const REASON: &str = "x-sonde-reason";
 /// The part of a scraper's time that may be spent on waiting for the kernel; the rest is for the way back.
 const WAITING_SHARE: f64 = 0.5;
 /// How old a reading may be by which an instance is said to run, where its native series are not asked for.
-const STATE_FLOOR: Duration = Duration::from_secs(5);
+const STATE_FLOOR: Duration = CONTENT;
 /// How long `refresh` may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
 /// A first guess at an exposition's size, so that the buffer grows once or never.
@@ -186,8 +186,9 @@ async fn instance(room: &Room, wanted: &str, asking: &Asking<'_>) -> Answer {
                 Ok(parts) => parts,
                 Err(sentence) => return answer::sentence(StatusCode::BAD_REQUEST, &sentence),
             };
-            // Who wants no sensor needs no run ahead of the next scrape.
-            if let (Scraper::Connection(scraper), true) = (asking.scraper, parts.sensors()) {
+            // Who wants no sensor, or has none, needs no run ahead of the next scrape; and to tell the schedule wakes its thread.
+            let wants_runs = parts.sensors() && placed.iter().any(|placed| placed.slot.is_some());
+            if let (Scraper::Connection(scraper), true) = (asking.scraper, wants_runs) {
                 room.schedule.scraped(instance.target, scraper);
             }
             live(room, &instance, asking, &parts, began).await
@@ -220,7 +221,7 @@ async fn live(room: &Room, instance: &Instance, asking: &Asking<'_>, parts: &Par
             })
         }
         Read::Gone => {
-            let judgement = Judgement::gone(sonde_collect::Reason::Removed);
+            let judgement = instance.gone(Reason::Removed);
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let write = |writer: &mut Writer<'_>| exposition::write_state(writer, &instance.base, &judgement);
             with_reason(expose(room, asking.headers, status, write), &judgement)
@@ -311,7 +312,7 @@ async fn instances(room: &Room, asking: &Asking<'_>) -> Answer {
         let wait = deadline.saturating_duration_since(Instant::now());
         let judgement = match instance.gate.read(Scraper::Anybody, floor, wait, &room.threads).await {
             Read::Taken(taken) => Some(taken.judgement.clone()),
-            Read::Gone => Some(Judgement::gone(sonde_collect::Reason::Removed)),
+            Read::Gone => Some(instance.gone(Reason::Removed)),
             Read::NotInTime => None,
         };
         rows.push(InstanceRow::new(&instance.found, &instance.owner, judgement.as_ref(), &base_url));

@@ -3,12 +3,18 @@
 //! A transaction is on the disk, or it is not, also when the process is killed or the power fails (redb's copy on write). Records are compared as
 //! records, not as bytes: what an older version wrote and this one reads as the same is the same.
 
+use std::ops::RangeInclusive;
+use std::panic::resume_unwind;
 use std::path::Path;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    TableError,
+};
 use uuid::Uuid;
 
 use crate::change::{Key, Snapshot};
+use crate::model::Instance;
 use crate::names::AccountName;
 use crate::sensor::SensorName;
 use crate::store::StoreError;
@@ -28,6 +34,8 @@ const FORMAT: &str = "format";
 const THIS_FORMAT: u64 = 1;
 /// Pages kept in memory: the catalogue has everything, and is what is read from.
 const CACHE_BYTES: usize = 32 << 20;
+/// Threads that read at a start: more than these wait for the disk, and for each other.
+const MOST_READERS: usize = 8;
 
 pub(super) struct File(Database);
 
@@ -85,10 +93,7 @@ impl File {
             snapshot.nodes.push(parse(json.value(), || describe(&Key::Node(Uuid::from_u128(id.value()))))?);
         }
         let instances = reading.open_table(INSTANCES).map_err(|error| read(error.into()))?;
-        for entry in instances.iter().map_err(|error| read(error.into()))? {
-            let (id, json) = entry.map_err(|error| read(error.into()))?;
-            snapshot.instances.push(parse(json.value(), || describe(&Key::Instance(Uuid::from_u128(id.value()))))?);
-        }
+        snapshot.instances = read_instances(&instances)?;
         let sensors = reading.open_table(SENSORS).map_err(|error| read(error.into()))?;
         for entry in sensors.iter().map_err(|error| read(error.into()))? {
             let (key, json) = entry.map_err(|error| read(error.into()))?;
@@ -120,6 +125,39 @@ impl File {
         }
         Ok(outcomes)
     }
+}
+
+/// All instances, by id. They are most of what there is, and a proxy says nothing until it has them: so each core reads a part.
+fn read_instances(table: &ReadOnlyTable<u128, &'static [u8]>) -> Result<Vec<Instance>, StoreError> {
+    let parts = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_READERS) as u128;
+    // Ids are spread evenly over all numbers.
+    let width = u128::MAX / parts;
+    let read = |part: u128| {
+        let last = if part + 1 == parts { u128::MAX } else { (part + 1) * width - 1 };
+        read_range(table, part * width..=last)
+    };
+    let parts: Vec<Result<Vec<Instance>, StoreError>> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..parts).map(|part| scope.spawn(move || read(part))).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut all = Vec::with_capacity(parts.iter().flatten().map(Vec::len).sum());
+    for part in parts {
+        all.append(&mut part?);
+    }
+    Ok(all)
+}
+
+fn read_range(
+    table: &ReadOnlyTable<u128, &'static [u8]>,
+    ids: RangeInclusive<u128>,
+) -> Result<Vec<Instance>, StoreError> {
+    let read = |source: redb::Error| StoreError::Read { source: Box::new(source) };
+    let mut instances = Vec::new();
+    for entry in table.range(ids).map_err(|error| read(error.into()))? {
+        let (id, json) = entry.map_err(|error| read(error.into()))?;
+        instances.push(parse(json.value(), || describe(&Key::Instance(Uuid::from_u128(id.value()))))?);
+    }
+    Ok(instances)
 }
 
 /// Neither of the two has a slash.

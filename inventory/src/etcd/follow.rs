@@ -93,7 +93,12 @@ impl Follower<'_> {
 
     async fn watch_at(&mut self, mut client: etcd_client::Client) -> Ended {
         let next = match self.next {
-            Some(next) => next,
+            // A member that has lost the others takes a watch and answers it, until it notices. A read it cannot answer alone.
+            Some(next) => match client.get(self.shared.prefix.as_str(), Some(GetOptions::new().with_keys_only())).await
+            {
+                Ok(_) => next,
+                Err(error) => return error.into(),
+            },
             None => match self.snapshot(&mut client).await {
                 Ok(revision) => revision + 1,
                 Err(ended) => return ended,

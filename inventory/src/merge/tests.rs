@@ -49,7 +49,8 @@ impl World {
 
     fn silence(&self, node: Uuid) {
         self.0.apply([Change::Gone(Key::Lease(node))]);
-        self.0.apply(crate::sweep(&self.0, NOW).into_iter().map(Write::into_change));
+        let writes = crate::sweep(&self.0, NOW, &crate::Silence::default(), std::time::Instant::now());
+        self.0.apply(writes.into_iter().map(Write::into_change));
     }
 }
 

@@ -15,7 +15,11 @@ fn node() -> Node {
 }
 
 fn swept(catalogue: &Catalogue, now_ms: u64) {
-    catalogue.apply(sweep(catalogue, now_ms).into_iter().map(Write::into_change));
+    // One that has looked for longer than it must.
+    let (mut silence, now) = (Silence::default(), Instant::now());
+    silence.look(catalogue, now);
+    let writes = sweep(catalogue, now_ms, &silence, now + SEEN_SILENT);
+    catalogue.apply(writes.into_iter().map(Write::into_change));
 }
 
 #[test]
@@ -35,7 +39,7 @@ fn what_is_gone_is_known_for_fifteen_minutes() {
 fn a_silent_node_is_marked_and_keeps_what_it_has_for_a_day() {
     let catalogue = Catalogue::default();
     catalogue.apply([Change::Node(node()), Change::Lease(A), Change::Instance(instance(State::Running, None))]);
-    assert!(sweep(&catalogue, 5).is_empty());
+    assert!(sweep(&catalogue, 5, &Silence::default(), Instant::now()).is_empty());
     catalogue.apply([Change::Gone(Key::Lease(A))]);
     swept(&catalogue, 5);
     assert_eq!(catalogue.node(A).unwrap().silent_since_ms, Some(5));
@@ -60,4 +64,27 @@ fn what_the_operator_said_of_a_node_stays_and_nodes_that_never_report_are_not_si
     catalogue.apply([Change::Node(Node { is_cmon: true, ..node() })]);
     swept(&catalogue, 1 + KEEP_SILENT_MS);
     assert_eq!(catalogue.node(A).unwrap().silent_since_ms, None);
+}
+
+#[test]
+fn a_clock_that_jumps_takes_nobody_away() {
+    let catalogue = Catalogue::default();
+    catalogue.apply([Change::Node(node()), Change::Instance(instance(State::Running, None))]);
+    let (mut silence, now) = (Silence::default(), Instant::now());
+    let sweep = |silence: &Silence, now_ms, now| {
+        catalogue.apply(sweep(&catalogue, now_ms, silence, now).into_iter().map(Write::into_change));
+    };
+    silence.look(&catalogue, now);
+    sweep(&silence, 5, now);
+    sweep(&silence, 6 + KEEP_SILENT_MS, now + Duration::from_secs(1));
+    assert!(catalogue.instance(X).is_some(), "it was silent for a second");
+    // Each time that it speaks the wait begins anew.
+    catalogue.apply([Change::Lease(A)]);
+    silence.look(&catalogue, now + SEEN_SILENT / 2);
+    catalogue.apply([Change::Gone(Key::Lease(A))]);
+    silence.look(&catalogue, now + SEEN_SILENT / 2);
+    sweep(&silence, 6 + KEEP_SILENT_MS, now + SEEN_SILENT);
+    assert!(catalogue.instance(X).is_some());
+    sweep(&silence, 6 + KEEP_SILENT_MS, now + SEEN_SILENT * 2);
+    assert!(catalogue.instance(X).is_none());
 }

@@ -28,23 +28,29 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(folder: &Path, port: u16, is_ours: bool, is_http2: bool) -> Self {
+    pub fn new(folder: &Path, port: u16, door: &str, is_http2: bool) -> Self {
         let tls = |file: &str| folder.join("tls").join(file);
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(tls("server-ca.pem")).unwrap()).unwrap();
+        // The agent itself is asked as a proxy would ask it.
+        let (authority, identity) =
+            if door == "agent" { ("tier-ca.pem", "proxy") } else { ("server-ca.pem", "client") };
+        roots.add(CertificateDer::from_pem_file(tls(authority)).unwrap()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_client_auth_cert(
-                vec![CertificateDer::from_pem_file(tls("client.pem")).unwrap()],
-                PrivateKeyDer::from_pem_file(tls("client.key")).unwrap(),
+                vec![CertificateDer::from_pem_file(tls(&format!("{identity}.pem"))).unwrap()],
+                PrivateKeyDer::from_pem_file(tls(&format!("{identity}.key"))).unwrap(),
             )
             .unwrap();
         config.alpn_protocols = if is_http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         config.resumption = rustls::client::Resumption::disabled();
-        let path =
-            if is_ours { format!("/v1/instances/{INSTANCE}/metrics") } else { format!("/v1/{INSTANCE}/metrics") };
+        let path = if door == "sonde" {
+            format!("/v1/instances/{INSTANCE}/metrics")
+        } else {
+            format!("/v1/{INSTANCE}/metrics")
+        };
         Self { connector: TlsConnector::from(Arc::new(config)), port, path, is_http2 }
     }
 

@@ -44,7 +44,7 @@ pub async fn prepare(folder: &Path) {
          tls = {{ certificate = \"{cert}\", key = \"{key}\", handshakes = {{ per_second = 1000000, burst = 1000000, in_flight = 10000 }} }}\n\
          tier = {{ certificate = \"{proxy_cert}\", key = \"{proxy_key}\", ca = \"{tier_ca}\" }}\n\
          limits = {{ requests_per_second = 1000000, request_burst = 1000000, bytes_per_second = 1000000000000 }}\n\
-         bounds = {{ connections = 20000, connections_per_address = 20000 }}\n"
+         bounds = {{ connections = 8000, connections_per_address = 8000 }}\n"
     );
     fs::write(folder.join("proxy.toml"), config).unwrap();
     fs::write(
@@ -60,7 +60,7 @@ pub async fn prepare(folder: &Path) {
     bundle(&proxy.certificate, &proxy.key, "proxy-both.pem");
     let at = folder.display();
     let haproxy_conf = format!(
-        "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode http\n  timeout client 300s\n  timeout server 60s\n  timeout connect 5s\n\
+        "global\n  nbthread 1\n  maxconn 8000\ndefaults\n  mode http\n  timeout client 300s\n  timeout server 60s\n  timeout connect 5s\n\
          frontend in\n  bind 127.0.0.1:{haproxy} ssl crt {at}/server-both.pem ca-file {accounts_ca} verify required alpn h2,http/1.1 no-tls-tickets\n  default_backend agent\n\
          backend agent\n  http-reuse always\n  server agent 127.0.0.1:{agent} ssl verify none crt {at}/proxy-both.pem alpn h2,http/1.1\n"
     );
@@ -73,7 +73,7 @@ fn nginx_conf(folder: &Path, port: u16, agent: u16, files: [&dyn std::fmt::Displ
     let [cert, key, ca, proxy_cert, proxy_key] = files;
     let at = folder.display();
     format!(
-        "daemon off;\nmaster_process off;\npid {at}/nginx.pid;\nerror_log {at}/nginx.log;\nevents {{ worker_connections 20000; }}\n\
+        "daemon off;\nmaster_process off;\npid {at}/nginx.pid;\nerror_log {at}/nginx.log;\nevents {{ worker_connections 8000; }}\n\
          http {{\n access_log {at}/nginx.access;\n client_body_temp_path {at}/nb; proxy_temp_path {at}/np; fastcgi_temp_path {at}/nf; uwsgi_temp_path {at}/nu; scgi_temp_path {at}/ns;\n\
          upstream agent {{ server 127.0.0.1:{agent}; keepalive 64; keepalive_requests 100000000; }}\n\
          server {{ listen 127.0.0.1:{port} ssl http2; keepalive_requests 100000000; ssl_certificate {cert}; ssl_certificate_key {key};\n\

@@ -49,7 +49,15 @@ fn names_that_do_not_agree_are_misdirected() {
     for (target, hosts, server_name) in differing {
         assert_eq!(of(target, hosts, server_name), Err(HostFault::Disagree), "{target} {hosts:?} {server_name:?}");
     }
-    for host in ["example", "xsonde.example", "a.b.sonde.example", "localhost", "sonde.example.evil.example"] {
+    for host in [
+        ".sonde.example",
+        ".sonde.example.",
+        "example",
+        "xsonde.example",
+        "a.b.sonde.example",
+        "localhost",
+        "sonde.example.evil.example",
+    ] {
         assert_eq!(of("/", &[host], None), Err(HostFault::NotOurs), "{host}");
     }
 }
@@ -133,6 +141,93 @@ fn an_alias_is_its_accounts_own() {
     assert_eq!(of("b", "twice--b"), None, "which of the two?");
     assert_eq!(of("b", "again--b"), Some(6));
     assert_eq!(of("b", "--b"), None);
+    // The node of one of the two has died, and it was started again on another, which speaks.
+    let moved = serde_json::json!({ "alias": "twice", "state": "running", "node": Uuid::from_u128(98) });
+    catalogue.apply([Change::Instance(instance(4, "b", moved)), Change::Lease(Uuid::from_u128(98))]);
+    assert_eq!(of("b", "twice--b"), Some(4));
     assert_eq!(of("b", &Uuid::from_u128(2).to_string()), Some(2));
     assert_eq!(id("6f9619ff8b864d01b42d00cf4fc964ff"), None, "one spelling");
+}
+
+/// Numbers that look random and are the same at each run (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+    }
+
+    /// A name of ours or another's, with up to three changes.
+    fn name(&mut self) -> Vec<u8> {
+        const SEEDS: [&str; 8] = [
+            "sonde.example",
+            "cmon.example",
+            "6f9619ff-8b86-4d01-b42d-00cf4fc964ff.sonde.example",
+            "web--acme.sonde.example:9163",
+            "[2001:db8::1]:9163",
+            "127.0.0.1",
+            "a.b.sonde.example",
+            "evilsonde.example",
+        ];
+        const ODD: [u8; 16] = *b".:@[]%/ \t#?\\-_*\xe9";
+        let mut name = SEEDS[self.roll(SEEDS.len())].as_bytes().to_vec();
+        for _ in 0..self.roll(4) {
+            let at = self.roll(name.len());
+            match self.roll(5) {
+                0 => name[at] = ODD[self.roll(ODD.len())],
+                1 => name.insert(at, ODD[self.roll(ODD.len())]),
+                2 => name[at] = name[at].to_ascii_uppercase(),
+                3 if name.len() > 1 => drop(name.remove(at)),
+                _ => name.extend_from_slice(b"."),
+            }
+        }
+        name
+    }
+}
+
+/// Of names at random: what is taken is one of ours, to the letter, and every name that the request has is that one.
+#[test]
+fn a_name_that_is_taken_is_ours_whatever_else_was_said() {
+    let mut dice = Dice(0x5eed);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..60_000 {
+        let (host, target, server_name) = (dice.name(), dice.name(), dice.name());
+        let mut request = Request::new(());
+        let mut said = Vec::new();
+        if let Ok(value) = HeaderValue::from_bytes(&host) {
+            request.headers_mut().append(HOST, value);
+            said.push(host);
+        }
+        // One in four has two names, and one in four three.
+        if dice.roll(4) == 0
+            && let Some(target) = String::from_utf8(target).ok().filter(|target| !target.contains(['/', '?', '#']))
+            && let Ok(uri) = format!("https://{target}/metrics").parse()
+        {
+            *request.uri_mut() = uri;
+            said.push(target.into_bytes());
+        }
+        let server_name = String::from_utf8(server_name).ok().filter(|_| dice.roll(4) == 0);
+        said.extend(server_name.iter().map(|name| name.clone().into_bytes()));
+        let Ok(found) = via(&request, server_name.as_deref(), SUFFIX, &["cmon.example".into()]) else {
+            refused += 1;
+            continue;
+        };
+        taken += 1;
+        for name in said {
+            let name = String::from_utf8(name).unwrap().to_ascii_lowercase();
+            let without_port =
+                name.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&*name, |(host, _)| host);
+            let bare = without_port.trim_end_matches('.');
+            let is_it = match &found {
+                Via::Address => bare.trim_matches(['[', ']']).parse::<IpAddr>().is_ok(),
+                Via::Ours => [SUFFIX, "cmon.example"].contains(&bare),
+                Via::Label(label) => bare == format!("{label}.{SUFFIX}") && !label.is_empty() && !label.contains('.'),
+            };
+            assert!(is_it, "{name:?} was taken for {found:?}");
+        }
+    }
+    assert!(taken > 5_000 && refused > 5_000, "{taken} were taken and {refused} refused");
 }

@@ -1,16 +1,13 @@
 //! Public keys straight from `ssh-*.pub` and `authorized_keys` files.
 //!
-//! What is kept is type and key alone, as RFC 4253 §6.6 encodes them, and the comment as a name for people. Options before a key mean something to sshd and
-//! nothing to us, so a line that has some is refused rather than half understood; and so are keys that certificates cannot be checked with.
+//! What a key is, [`SshPublicKey`] says, which certificates are checked with too: one that is taken here counts there. What is kept is type and key alone, and
+//! the comment as a name for people. Options before a key mean something to sshd and nothing to us, so a line that has some is refused rather
+//! than half understood.
 
 use sonde_inventory::SshKey;
-use ssh_key::public::KeyData;
-use ssh_key::{HashAlg, PublicKey};
 
-/// The longest line: an RSA key of 16384 bits with a comment.
-const LINE_BYTES: usize = 8192;
-/// The shortest RSA key: what certificates are signed with everywhere else.
-const RSA_BITS: usize = 2048;
+use crate::identity::{SshKeyError, SshPublicKey};
+
 /// The longest name of a key.
 const NAME_BYTES: usize = 128;
 
@@ -49,33 +46,17 @@ pub fn parse(text: &str) -> Result<Vec<SshKey>, Vec<KeyError>> {
 
 /// `SHA256:…`, as ssh-keygen shows it; none where the record's line is not a key.
 pub fn fingerprint(key: &SshKey) -> Option<String> {
-    Some(PublicKey::from_openssh(&key.line).ok()?.fingerprint(HashAlg::Sha256).to_string())
+    Some(SshPublicKey::parse(&key.line).ok()?.sha256())
 }
 
 fn key(line: &str) -> Result<SshKey, String> {
-    if line.len() > LINE_BYTES {
-        return Err(format!("it is longer than {LINE_BYTES} bytes"));
-    }
     if line.contains("PRIVATE KEY") {
         return Err("that is a private key; give the file beside it that ends in .pub".into());
     }
-    let parsed =
-        PublicKey::from_openssh(line).map_err(|error| format!("it is no key as ssh-*.pub files have it ({error})"))?;
-    match parsed.key_data() {
-        KeyData::Ed25519(_) | KeyData::Ecdsa(_) => {}
-        KeyData::Rsa(rsa) => {
-            let bits = rsa.n.as_positive_bytes().map_or(0, |n| n.len() * 8);
-            if bits < RSA_BITS {
-                return Err(format!("an RSA key has {RSA_BITS} bits at least, and this one has {bits}"));
-            }
-        }
-        _ => return Err(format!("{} keys cannot sign certificates; use ed25519, ecdsa or rsa", parsed.algorithm())),
-    }
-    let mut words = line.splitn(3, char::is_whitespace);
-    let (kind, base64) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let parsed = SshPublicKey::parse(line).map_err(|error: SshKeyError| error.to_string())?;
     let mut name: String = parsed.comment().chars().filter(|c| !c.is_control()).collect();
     name.truncate(name.floor_char_boundary(NAME_BYTES));
-    Ok(SshKey { name, line: format!("{kind} {base64}") })
+    Ok(SshKey { name, line: parsed.line() })
 }
 
 #[cfg(test)]
@@ -103,5 +84,25 @@ mod tests {
         assert!(errors[3].to_string().contains(".pub"), "{}", errors[3]);
         assert_eq!(parse("\n# none\n").unwrap_err().len(), 1);
         assert!(parse(&format!("ssh-ed25519 {}", "A".repeat(10_000))).is_err());
+    }
+
+    /// A key that is kept and never counts would only puzzle whoever added it.
+    #[test]
+    fn an_rsa_key_is_taken_where_certificates_can_be_checked_with_it() {
+        let line = |bits: usize| {
+            let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+            let modulus = [&[0, 0x80][..], &vec![1; bits / 8 - 1]].concat();
+            let wire = [string(b"ssh-rsa"), string(&[1, 0, 1]), string(&modulus)].concat();
+            format!("ssh-rsa {} big", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, wire))
+        };
+        for bits in [2048, 4096, 8192] {
+            let keys = parse(&line(bits)).unwrap();
+            assert_eq!((keys.len(), &*keys[0].name), (1, "big"), "{bits}");
+            assert!(fingerprint(&keys[0]).is_some(), "{bits}");
+        }
+        for bits in [1024, 2040, 8200, 16_384] {
+            let errors = parse(&line(bits)).unwrap_err();
+            assert!(errors[0].why.contains(&format!("2048 to 8192 bits, and this has {bits}")), "{}", errors[0]);
+        }
     }
 }

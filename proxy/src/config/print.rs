@@ -87,6 +87,10 @@ impl Config {
                 let mut inner = etcd.tls.as_ref().map(tier_table).unwrap_or_default();
                 inner.insert("endpoints".into(), Value::Array(etcd.endpoints.iter().map(text).collect()));
                 inner.insert("prefix".into(), text(&etcd.prefix));
+                if let Some((user, password)) = &etcd.user {
+                    inner.insert("user".into(), text(user));
+                    inner.insert("password".into(), text(password.display()));
+                }
                 table([("etcd", inner.into())])
             }
         }

@@ -40,6 +40,7 @@ fn what_is_printed_is_what_was_meant() {
     let stores = [
         "store = { path = \"x\" }",
         "store = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], prefix = \"/a/\" } }",
+        "store = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], user = \"sonde\", password = \"key.pem\" } }",
     ];
     for store in stores {
         let config = parse(folder.path(), &format!("{least}{tier}{more}{store}")).unwrap();
@@ -72,6 +73,8 @@ fn every_fault_is_named_at_once() {
     ] {
         assert!(faults.contains(named), "{named} is not in: {faults}");
     }
+    let half = "suffix = \"a\"\nstore = { etcd = { endpoints = [\"http://127.0.0.1:2379\"], user = \"sonde\" } }\n";
+    assert!(parse(folder.path(), half).unwrap_err().contains("user and password"));
     assert!(parse(folder.path(), "colour = 1").unwrap_err().contains("colour"));
 }
 

@@ -121,6 +121,17 @@ pub fn is_route(path: &str) -> bool {
     Route::of(path).is_some()
 }
 
+/// Reads a query as each route does, for fuzzing alone.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(text: &str) {
+    let Ok(query) = Query::parse(Some(text)) else { return };
+    let _ = (Selection::of(&query), Patience::of(&query), Role::parse(query.first("role")));
+    let _ = query.only(&["groups", "match", "role", "shard"]);
+    for path in ["/v1/agent/self", "/v1/catalog/services", "/v1/health/service/sonde"] {
+        let _ = consul::Route::of(path).map(|route| consul::Asked::new(route, &query, "sonde"));
+    }
+}
+
 /// Answers a GET of a caller. None: the path is no route of discovery. Consul's blocking queries wait in here, for two minutes at most.
 pub async fn answer(
     path: &str,

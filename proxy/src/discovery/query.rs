@@ -222,4 +222,69 @@ mod tests {
         let query = Query::parse(Some("group=web")).unwrap();
         assert_eq!(query.only(&["groups"]), Err(Refusal::Unknown { name: "group".into() }));
     }
+
+    fn assert_bounded(text: &str, selection: &Selection) {
+        let is_name = |name: &String| {
+            (1..=LONGEST_GROUP).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        };
+        let groups = selection.groups.as_deref().unwrap_or_default();
+        assert!(groups.len() <= MOST_GROUPS && groups.iter().all(is_name), "{text:?}: {groups:?}");
+        assert!(selection.labels.len() <= MOST_SELECTORS, "{text:?}");
+        assert!(selection.labels.iter().all(|(key, _)| !key.is_empty()), "{text:?}");
+    }
+
+    /// Queries at random, the same at each run: read or refused in a sentence that is no JSON, and what is read is within its bounds.
+    #[test]
+    fn any_query_is_read_within_its_bounds_or_refused() {
+        const PARTS: [&str; 22] = [
+            "groups=",
+            "match=",
+            "shard=",
+            "role=",
+            "web",
+            "a,b",
+            ",",
+            "=",
+            "&",
+            "%",
+            "%00",
+            "%2C",
+            "%3D",
+            "0/3",
+            "3/3",
+            "18446744073709551616/2",
+            "+",
+            "\u{e9}",
+            "tier=front",
+            "{}",
+            "[]",
+            "null",
+        ];
+        let mut state = 0x5eed_u64;
+        let mut roll = |sides: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % sides
+        };
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..30_000 {
+            let text: String = (0..roll(12)).map(|_| PARTS[roll(PARTS.len())]).collect();
+            match selection(&text) {
+                Ok(selection) => {
+                    read += 1;
+                    assert_bounded(&text, &selection);
+                }
+                Err(refusal) => {
+                    refused += 1;
+                    let sentence = refusal.to_string();
+                    assert!(serde_json::from_str::<serde_json::Value>(&sentence).is_err(), "{text:?}: {sentence}");
+                }
+            }
+        }
+        assert!(read > 3_000 && refused > 3_000, "{read} were read and {refused} refused");
+        // Past the bounds of size, whatever it says.
+        for text in ["a&".repeat(MOST_PARAMETERS), "a".repeat(LONGEST_BYTES + 1)] {
+            assert_eq!(selection(&text), Err(Refusal::Size));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 mod alive;
 mod config;
+mod counters;
 mod labels;
 mod lists;
 mod message;
@@ -21,9 +22,7 @@ mod zone;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Name;
 use sonde_inventory::Catalogue;
 use tokio::net::{TcpListener, UdpSocket};
@@ -32,6 +31,7 @@ use tokio::task::JoinSet;
 
 pub use self::alive::follow_proxies;
 pub use self::config::{NamesConfig, RawNames};
+pub use self::counters::Counters;
 pub use self::lists::{ListKey, ListKeyError};
 pub use self::prefix::{Prefix, PrefixError};
 use self::zone::Zone;
@@ -66,40 +66,6 @@ pub struct Settings {
     pub list_key: Option<ListKey>,
     /// Over UDP, to one prefix.
     pub replies_per_second: u32,
-}
-
-/// What the server has done since its start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub udp_questions: AtomicU64,
-    pub tcp_questions: AtomicU64,
-    pub no_error: AtomicU64,
-    pub no_such_name: AtomicU64,
-    pub refused: AtomicU64,
-    pub failed: AtomicU64,
-    pub malformed: AtomicU64,
-    pub transfers: AtomicU64,
-    /// Replies that were left out, or cut, because their prefix had had enough.
-    pub rate_dropped: AtomicU64,
-    pub rate_cut: AtomicU64,
-    /// Connections that were closed at once because there were too many.
-    pub tcp_refused: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn replied(&self, code: ResponseCode) {
-        Self::add(match code {
-            ResponseCode::NoError => &self.no_error,
-            ResponseCode::NXDomain => &self.no_such_name,
-            ResponseCode::Refused | ResponseCode::NotAuth => &self.refused,
-            ResponseCode::ServFail => &self.failed,
-            _ => &self.malformed,
-        });
-    }
 }
 
 /// What all sockets share.
@@ -167,4 +133,35 @@ pub async fn serve(
 ) -> Result<(), NamesError> {
     Server::bind(settings, catalogue).await?.run(stop).await;
     Ok(())
+}
+
+/// A zone without sockets, for fuzzing alone.
+#[cfg(feature = "fuzzing")]
+pub struct Fuzzed(Zone);
+
+#[cfg(feature = "fuzzing")]
+impl Fuzzed {
+    pub fn new(settings: &Settings, catalogue: Arc<Catalogue>) -> Self {
+        Self(Zone::new(settings, catalogue))
+    }
+
+    /// Asks with a packet, in each way, and holds the reply to what any reply is.
+    pub fn ask(&self, packet: &[u8], source: IpAddr) {
+        use self::message::{Reply, Transport, reply};
+        for (transport, cut) in [(Transport::Udp, false), (Transport::Udp, true), (Transport::Tcp, false)] {
+            match reply(&self.0, packet, source, transport, cut) {
+                Reply::Silence => {}
+                Reply::Message(bytes, _) => {
+                    assert_eq!(bytes[..2], packet[..2], "another id");
+                    assert!(hickory_proto::op::Message::from_vec(&bytes).is_ok(), "no message: {bytes:?}");
+                    assert!(transport == Transport::Tcp || bytes.len() <= 1232, "{} bytes over UDP", bytes.len());
+                }
+                Reply::Transfer(question) => {
+                    assert_eq!(transport, Transport::Tcp, "a transfer over UDP");
+                    let messages = transfer::messages(&self.0, &question, source, &[]);
+                    assert!(messages.iter().all(|message| message.answers.is_empty()), "a stranger's transfer");
+                }
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes};
 use sonde_inventory::report::{MOST_BODY_BYTES, Refused, Report, Taken};
 use sonde_inventory::write::MOST_WRITES;
-use sonde_inventory::{Catalogue, Health, Instance, LEASE, Store, WriteError, merge, sweep};
+use sonde_inventory::{Catalogue, Health, Instance, LEASE, Silence, Store, WriteError, merge, sweep};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -155,6 +155,7 @@ impl Reports {
     pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut beat = tokio::time::interval(SWEEP_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silence = Silence::default();
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -165,13 +166,17 @@ impl Reports {
                 session.try_lock().map_or(true, |session| !session.is_silent_for(FORGET_SESSION, Instant::now()))
             });
             if self.catalogue.is_synced() && self.store.health() == Health::Current {
-                self.sweep().await;
+                silence.look(&self.catalogue, Instant::now());
+                self.sweep(&silence).await;
+            } else {
+                // Who speaks is not heard of here.
+                silence = Silence::default();
             }
         }
     }
 
-    async fn sweep(&self) {
-        let writes = sweep(&self.catalogue, now_ms());
+    async fn sweep(&self, silence: &Silence) {
+        let writes = sweep(&self.catalogue, now_ms(), silence, Instant::now());
         for part in writes.chunks(MOST_WRITES) {
             match self.store.write(part.to_vec()).await {
                 Ok(()) => {}

@@ -183,11 +183,11 @@ impl Asking<'_> {
 
     /// Anything else.
     async fn list(&self, wanted: &Wanted, noted: &mut Noted) -> Answer {
-        let (door, caller, headers) = (self.door, self.caller, self.request.headers());
+        let (door, caller, headers) = (self.door, self.caller, &with_host(self.request));
         let (route, answer) = match wanted {
             Wanted::Target(..) | Wanted::Sensors | Wanted::Nothing => ("", not_found()),
             Wanted::Forbidden => ("", sentence(StatusCode::FORBIDDEN, "this credential is not for reading metrics")),
-            Wanted::Discovery => ("discovery", discover(door, caller, self.request).await),
+            Wanted::Discovery => ("discovery", discover(door, caller, self.request, headers).await),
             Wanted::Account => ("account", account_target::answer(door, caller, self.used, headers, self.now).await),
             Wanted::Instances => ("instances", lists::instances(door, caller, headers, self.now)),
             Wanted::Nodes => ("nodes", lists::nodes(door)),
@@ -299,16 +299,15 @@ fn nobody(door: &Door, reason: Unauthorised, path: &str) -> Answer {
     answer
 }
 
-async fn discover(door: &Door, caller: &Caller, request: &Request<()>) -> Answer {
-    let headers = with_host(request);
+async fn discover(door: &Door, caller: &Caller, request: &Request<()>, headers: &HeaderMap) -> Answer {
     let (path, query) = (request.uri().path(), request.uri().query());
-    match discovery::answer(path, query, &headers, caller, &door.catalogue, &door.discovery).await {
+    match discovery::answer(path, query, headers, caller, &door.catalogue, &door.discovery).await {
         Some(answer) => answer.map(AnswerBody::whole),
         None => not_found(),
     }
 }
 
-/// HTTP/2 says in `:authority` what discovery looks for in `Host`.
+/// HTTP/2 says in `:authority` what lists look for in `Host`.
 fn with_host(request: &Request<()>) -> HeaderMap {
     let mut headers = request.headers().clone();
     let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());

@@ -75,27 +75,21 @@ async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, connections:
             return;
         }
     };
-    let role = tier_role(&peer);
+    let is_http2 = peer.is_http2();
     let service = service_fn(|request: Request<Incoming>| {
         connections.heard(id);
-        let desk = desk.clone();
+        // Asked for each request: the connection may outlive the certificate.
+        let (desk, role) = (desk.clone(), tier_role(&peer));
         async move { Ok::<_, Infallible>(answer(&desk, role, request).await.map(Full::new)) }
     });
     let stream = TokioIo::new(stream);
-    let ended = if peer.is_http2() {
+    let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(HEAD_BYTES as u32)
             .keep_alive_interval(Some(KEEP_ALIVE));
-        let service = {
-            let desk = desk.clone();
-            service_fn(move |request: Request<Incoming>| {
-                let desk = desk.clone();
-                async move { Ok::<_, Infallible>(answer(&desk, role, request).await.map(Full::new)) }
-            })
-        };
         builder.serve_connection(stream, service).await
     } else {
         let mut builder = http1::Builder::new();

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::circuit::{Circuit, Next};
-use super::pool::{Line, Pool, Sent};
+use super::pool::{Line, Pool, STREAMS, Sent};
+use super::reply::Replies;
 use super::slots::Slots;
 use super::target::{Target, TargetError};
 use super::{CONNECT_DEADLINE, Fault, NodeTls, Question};
@@ -26,8 +27,8 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// What may be on its way in one body before it is read: an ordinary exposition, whole.
 const WINDOW_BYTES: u32 = 256 << 10;
-/// Of all bodies on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Of all bodies on one connection: as much as its streams may have together. With less, some that nobody reads would hold up all the others there.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS * WINDOW_BYTES;
 /// Largest head of an answer.
 const HEAD_BYTES: u32 = 32 << 10;
 
@@ -38,6 +39,7 @@ pub(super) struct Link {
     pub(super) slots: Arc<Slots>,
     circuit: Circuit,
     pub(super) pool: Pool,
+    pub(super) replies: Replies,
     /// One connection is made at a time: those who come meanwhile share it, or its failure.
     opening: tokio::sync::Mutex<()>,
 }
@@ -51,6 +53,7 @@ impl Link {
             slots: Arc::new(Slots::new(per_node)),
             circuit: Circuit::default(),
             pool: Pool::default(),
+            replies: Replies::default(),
             opening: tokio::sync::Mutex::default(),
         })
     }

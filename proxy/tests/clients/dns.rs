@@ -43,6 +43,21 @@ fn an_accounts_list_is_followed() {
         town.remove(&dead);
         wait_for_targets(&group, &[]);
         wait_for_targets(&all, &up[1..]);
+        let told = format!("http://{}/metrics", town.house().proxy.admin_address());
+        let told = String::from_utf8(run_to_end(Command::new("curl").args(["-sSf", &told])).stdout).unwrap();
+        let count = |series: &str| {
+            let line = told.lines().find_map(|line| line.strip_prefix(&format!("sonde_proxy_names_{series} ")));
+            line.unwrap_or_else(|| panic!("{series} is not in {told}")).parse::<f64>().unwrap()
+        };
+        for some in [
+            "questions_total{transport=\"udp\"}",
+            "questions_total{transport=\"tcp\"}",
+            "replies_total{code=\"no_error\"}",
+        ] {
+            assert!(count(some) > 0.0, "{some}");
+        }
+        assert_eq!((count("transfers_total"), count("limited_total{how=\"dropped\"}")), (0.0, 0.0));
+        assert!(!told.contains("acme"), "{told}");
     });
 }
 

@@ -64,6 +64,13 @@ pub async fn connect(
     server_name: Option<&str>,
     version: Version,
 ) -> TlsStream<TcpStream> {
+    let config = configuration(house, credential, version);
+    let stream = TcpStream::connect(house.proxy.address()).await.unwrap();
+    let name = ServerName::try_from(server_name.unwrap_or("127.0.0.1").to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+fn configuration(house: &House, credential: &Credential, version: Version) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&house.server_ca).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -83,9 +90,13 @@ pub async fn connect(
         Version::One => vec![b"http/1.1".to_vec()],
         Version::Two => vec![b"h2".to_vec()],
     };
-    let stream = TcpStream::connect(house.proxy.address()).await.unwrap();
-    let name = ServerName::try_from(server_name.unwrap_or("127.0.0.1").to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    config
+}
+
+/// A handshake without a certificate on a connection that is there.
+pub async fn shake(house: &House, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = configuration(house, &Credential::default(), Version::Two);
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
 }
 
 /// One request on a connection of its own.

@@ -190,7 +190,7 @@ async fn silent_connections_make_room_for_those_who_speak() {
     house.proxy.stop().await;
 }
 
-async fn admin_metrics(house: &House) -> String {
+pub async fn admin_metrics(house: &House) -> String {
     let address = house.proxy.admin_address();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

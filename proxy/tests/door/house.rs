@@ -81,7 +81,7 @@ impl House {
         let path = folder.path().join("proxy.toml");
         let config = format!(
             "suffix = \"{SUFFIX}\"\nlisten = {{ public = \"127.0.0.1:0\", admin = \"127.0.0.1:0\", tier = \"127.0.0.1:0\" }}\n\
-             tls = {{ certificate = {:?}, key = {:?} }}\ntier = {{ certificate = {:?}, key = {:?}, ca = {:?} }}\n{more}\n",
+             tls.certificate = {:?}\ntls.key = {:?}\ntier = {{ certificate = {:?}, key = {:?}, ca = {:?} }}\n{more}\n",
             own.certificate, own.key, proxy.certificate, proxy.key, tier_files.certificate
         );
         std::fs::write(&path, config).unwrap();

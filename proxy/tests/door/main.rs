@@ -1,11 +1,18 @@
 //! The door as tenants and attackers meet it: a real proxy with its inventory on loopback, real TLS, and agents that do as they are told.
 
 mod agent;
+mod chance;
 mod client;
+mod floods;
+mod frames;
 mod hostile;
 mod house;
+mod meeting;
 mod names;
+mod neighbour;
 mod outcomes;
 mod sensors;
+mod smuggling;
 mod tenancy;
 mod tier;
+mod timing;

@@ -58,6 +58,9 @@ async fn an_alias_is_a_name_too_and_ping_needs_nobody() {
     assert_eq!(ask(&house, &acme, Version::Two, &named).await.status, 200);
     assert_eq!(ask(&house, &rival, Version::Two, &named).await.status, 404);
     for version in VERSIONS {
+        let list = ask(&house, &acme, version, &Ask { path: "/v1/instances", ..Ask::default() }).await;
+        let own = format!("\"https://{}/v1/instances/{}/metrics\"", house.proxy.address(), id(1));
+        assert!(list.text().contains(&own), "{version:?}: {}", list.text());
         let ping = ask(&house, &Credential::default(), version, &Ask { path: "/_ping", ..Ask::default() }).await;
         assert_eq!((ping.status.as_u16(), ping.text()), (200, "OK"));
     }

@@ -1,7 +1,14 @@
-//! The tenants' door on this machine: `sonde up` with real containers, and real Prometheus servers that come through the proxy.
+//! The tenants' door on this machine: real proxies and agents before real containers, and real Prometheus servers that come through the proxy.
 //!
-//! What the door does with those who mean harm, and the whole matrix of who sees what, is tried in `proxy/tests/door`, where an agent does as it is told.
+//! Who sees what is tried here, and a proxy's life with its operator. What the door does with those who mean harm on the wire is tried in `proxy/tests/door`, where an agent
+//! does as it is told.
 
+mod client;
+mod estate;
+mod identities;
+mod lifecycle;
+mod matrix;
+mod papers;
 mod pushed;
 mod through;
 mod unit;

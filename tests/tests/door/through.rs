@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use sonde_tests::{Container, Prometheus, Sonde, eventually};
+use sonde_tests::{Container, Prometheus, Sonde, eventually, unique_name};
 
 const SCRAPED: Duration = Duration::from_secs(45);
 const SOON: Duration = Duration::from_secs(20);
@@ -41,13 +41,14 @@ impl Door {
         format!("Authorization: Bearer {}", token.trim())
     }
 
-    /// A configuration that discovers and scrapes with `shown` as credentials.
-    fn prometheus(&self, tls: &str, more: &str) -> String {
+    /// A configuration that discovers and scrapes a group with `shown` as credentials. A group, since the operator has all else that runs on this machine too: with a
+    /// thousand of another test's it would ask for more than it may.
+    fn prometheus(&self, group: &str, tls: &str, more: &str) -> String {
         let (url, ca) = (self.get("proxy_url"), self.get("proxy_ca"));
         let shown = format!("tls_config: {{ca_file: '{ca}'{tls}}}{more}");
         format!(
             "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: door\n  scheme: https\n  {}\n  \
-             http_sd_configs:\n  - url: {url}/v1/sd/http\n    refresh_interval: 1s\n    {}\n",
+             http_sd_configs:\n  - url: {url}/v1/sd/http?groups={group}\n    refresh_interval: 1s\n    {}\n",
             shown.replace('\n', "\n  "),
             shown.replace('\n', "\n    ")
         )
@@ -74,20 +75,21 @@ fn the_file_that_is_printed_goes_through_discovery_and_the_proxy() {
 
 #[test]
 fn by_certificate_and_by_token_and_births_and_deaths_are_followed() {
-    let first = Container::named("first").run();
+    let group = unique_name("group");
+    let first = Container::named("first").annotation("sonde.groups", &group).run();
     let sonde = Sonde::configure().up();
     sonde.wait_for_instance(first.id());
     let door = Door::of(&sonde);
     let (certificate, key) = (door.get("proxy_certificate"), door.get("proxy_key"));
     let by_certificate = format!(", cert_file: '{certificate}', key_file: '{key}'");
-    let by_certificate = Prometheus::with_config(&door.prometheus(&by_certificate, ""));
+    let by_certificate = Prometheus::with_config(&door.prometheus(&group, &by_certificate, ""));
     let by_token = format!("\nauthorization: {{type: Bearer, credentials_file: '{}'}}", door.get("proxy_token"));
-    let by_token = Prometheus::with_config(&door.prometheus("", &by_token));
+    let by_token = Prometheus::with_config(&door.prometheus(&group, "", &by_token));
     let memory = |container: &Container| format!("count(container_memory_usage_bytes{{name=\"{}\"}})", container.id());
     for prometheus in [&by_certificate, &by_token] {
         prometheus.wait_for(&memory(&first), SCRAPED, |n| n == 1.0);
     }
-    let second = Container::named("second").run();
+    let second = Container::named("second").annotation("sonde.groups", &group).run();
     for prometheus in [&by_certificate, &by_token] {
         prometheus.wait_for(&memory(&second), SCRAPED, |n| n == 1.0);
     }

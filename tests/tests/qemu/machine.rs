@@ -62,7 +62,12 @@ pub struct Observation {
 impl Machine {
     /// Boots one with so many CPUs and so much memory, and nothing but the tests' hands.
     pub fn boot(cpus: u32, memory_mib: u32) -> Self {
-        Self::start(cpus, memory_mib, initramfs(), COMMAND_LINE)
+        Self::boot_with(cpus, memory_mib, Archive::default())
+    }
+
+    /// The same, with what is in the archive.
+    pub fn boot_with(cpus: u32, memory_mib: u32, archive: Archive) -> Self {
+        Self::start(cpus, memory_mib, initramfs(archive), COMMAND_LINE)
     }
 
     /// Boots one whose first process becomes the systemd in the archive, which has to start `/init hands`.
@@ -252,8 +257,7 @@ impl Machine {
 }
 
 /// Everything that the machine has: the tests' hands as its first process, the agent, and what sets up loopback and a port.
-fn initramfs() -> Vec<u8> {
-    let mut archive = Archive::default();
+fn initramfs(mut archive: Archive) -> Vec<u8> {
     add_hands(&mut archive);
     archive.program(&find("busybox"), &format!("{BUNDLE}/rootfs/bin/busybox"));
     archive.directory(&format!("{BUNDLE}/rootfs/proc"));

@@ -4,6 +4,8 @@
 //! is judged here.
 
 mod archive;
+mod clock;
+mod events;
 mod layout;
 mod machine;
 mod runc;

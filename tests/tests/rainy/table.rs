@@ -38,6 +38,8 @@ pub enum Weather {
     MainKilled,
     /// The script has it killed for want of memory; the container is not deleted.
     OomKilled(&'static str),
+    /// The script has it killed for want of memory, and it is deleted as soon as it is dead.
+    OomDeleted(&'static str),
     /// Killed and deleted, as `docker rm -f` does.
     Deleted,
     /// Deleted, and another started under its name, again and again.
@@ -255,6 +257,17 @@ pub const DAYS: &[Day] = &[
         reasons: &[("exited", NONE), ("oom_killed", NONE)],
         besides: &[],
         sensor: Sensor::Logs("nobody listens there"),
+    },
+    Day {
+        name: "gone-of-memory",
+        cause: "the kernel killed its first process for want of memory, and its runtime removed it at once, as `docker run --rm` does",
+        service: Service::Nginx,
+        weather: Weather::OomDeleted(OOM_ONCE),
+        status: 503,
+        state: "gone",
+        reasons: &[("removed", NONE), ("oom_killed", NONE)],
+        besides: &[],
+        sensor: Sensor::Removed,
     },
     Day {
         name: "killed",

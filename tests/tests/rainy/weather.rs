@@ -4,9 +4,10 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sonde_tests::{Container, ContainerBuilder, Process, Rootfs, run_to_end};
+use sonde_tests::{Container, ContainerBuilder, Process, Rootfs, eventually, run_to_end};
 use tempfile::TempDir;
 
 use crate::table::{Day, Service, Weather};
@@ -20,6 +21,8 @@ const DESCRIPTORS: u64 = 32;
 const DISK_BYTES: u64 = 1 << 20;
 /// Room for what fills the memory.
 const BALLAST_BYTES: u64 = 64 << 20;
+/// Until the kernel has killed what wants more memory than there is, at a quarter of a CPU.
+const KILLED: Duration = Duration::from_secs(30);
 /// 1 % of a CPU; the kernel takes no quota below 1 ms.
 const THROTTLED_QUOTA_US: u64 = 1_000;
 const THROTTLED_PERIOD_US: u64 = 100_000;
@@ -130,6 +133,16 @@ impl Weather {
             }
             Self::Killed => container.kill_first_process(),
             Self::MainKilled => container.kill_first_process_alone(),
+            Self::OomDeleted(script) => {
+                container.start(script);
+                let first = format!("/proc/{}/exe", container.pid());
+                eventually("the end of its first process", KILLED, || {
+                    // Of one that has ended, buried or not, nothing can be read.
+                    if std::fs::read_link(&first).is_err() { Ok(()) } else { Err("it lives".to_owned()) }
+                });
+                container.delete();
+                return (None, falling);
+            }
             Self::Deleted => {
                 container.delete();
                 return (None, falling);

@@ -7,6 +7,7 @@
 mod births;
 mod thousand;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -17,6 +18,9 @@ use crate::workspace::{Workspace, run, say, shown};
 
 /// What there is to measure.
 pub(super) const NAMES: [&str; 3] = ["reading", "thousand", "births"];
+
+/// A `sonde` to be measured instead of the one that is built.
+const OTHER_SONDE: &str = "SONDE_BENCH_BIN";
 
 /// Issue 4: a reading against a loop of bare `pread` on the same files, kept open.
 const MOST_TIMES_BARE: f64 = 1.25;
@@ -30,15 +34,24 @@ pub(super) fn bench(workspace: &Workspace, name: &str) -> Result<(), Error> {
         reading(workspace, &mut missed)?;
     }
     if wanted("thousand") || wanted("births") {
-        run("building Sonde for release", &mut workspace.cargo(["build", "--release", "--bin", "sonde"]))?;
-    }
-    if wanted("thousand") {
-        thousand::bench(&workspace.sonde("release"))?;
-    }
-    if wanted("births") {
-        births::bench(&workspace.sonde("release"));
+        let sonde = sonde(workspace)?;
+        if wanted("thousand") {
+            thousand::bench(&sonde)?;
+        }
+        if wanted("births") {
+            births::bench(&sonde);
+        }
     }
     if missed.is_empty() { Ok(()) } else { Err(Error::Bound(missed.join("; "))) }
+}
+
+/// The one that is measured: built now, or the one of before that somebody wants to compare with.
+fn sonde(workspace: &Workspace) -> Result<PathBuf, Error> {
+    if let Some(other) = std::env::var_os(OTHER_SONDE) {
+        return Ok(other.into());
+    }
+    run("building Sonde for release", &mut workspace.cargo(["build", "--release", "--bin", "sonde"]))?;
+    Ok(workspace.sonde("release"))
 }
 
 fn reading(workspace: &Workspace, missed: &mut Vec<String>) -> Result<(), Error> {

@@ -8,54 +8,58 @@ use crate::reading::Reading;
 
 pub(super) static CPU: &[Row<Reading>] = &[
     Row {
-        about: counter("container_cpu_user_seconds_total", "seconds", "Cumulative user cpu time consumed in seconds.")
+        about: counter("container_cpu_user_seconds_total", "seconds", "Of its CPU time, that in user mode.")
             .of("`cpu.stat` `user_usec`; v1 alone: `cpuacct.usage_user`; a process group: `/proc/PID/stat`")
             .unless("no account of CPU"),
         value: |r| ns(r.cpu?.user_ns),
     },
     Row {
-        about: counter(
-            "container_cpu_system_seconds_total",
-            "seconds",
-            "Cumulative system cpu time consumed in seconds.",
-        )
-        .of("`cpu.stat` `system_usec`; v1 alone: `cpuacct.usage_sys`; a process group: `/proc/PID/stat`")
-        .unless("no account of CPU"),
+        about: counter("container_cpu_system_seconds_total", "seconds", "Of its CPU time, that in the kernel.")
+            .of("`cpu.stat` `system_usec`; v1 alone: `cpuacct.usage_sys`; a process group: `/proc/PID/stat`")
+            .unless("no account of CPU"),
         value: |r| ns(r.cpu?.system_ns),
     },
     Row {
-        about: counter("container_cpu_cfs_periods_total", "", "Number of elapsed enforcement period intervals.")
+        about: counter("container_cpu_cfs_periods_total", "", "Periods of its CPU quota in which it wanted to run.")
             .of("`cpu.stat` `nr_periods`")
             .unless("no quota is set"),
         value: |r| int(Some(r.throttling?.periods)),
     },
     Row {
-        about: counter("container_cpu_cfs_throttled_periods_total", "", "Number of throttled period intervals.")
-            .of("`cpu.stat` `nr_throttled`")
-            .unless("no quota is set"),
+        about: counter(
+            "container_cpu_cfs_throttled_periods_total",
+            "",
+            "Of these periods, those in which the quota held it back.",
+        )
+        .of("`cpu.stat` `nr_throttled`")
+        .unless("no quota is set"),
         value: |r| int(Some(r.throttling?.throttled_periods)),
     },
     Row {
         about: counter(
             "container_cpu_cfs_throttled_seconds_total",
             "seconds",
-            "Total time duration the container has been throttled.",
+            "How long its CPU quota has held it back, all CPUs together.",
         )
         .of("`cpu.stat` `throttled_usec`; v1: `throttled_time`")
         .unless("no quota is set"),
         value: |r| ns(Some(r.throttling?.throttled_ns)),
     },
     Row {
-        about: counter("container_cpu_cfs_burst_periods_total", "", "Number of periods when burst occurs.")
-            .of("`cpu.stat` `nr_bursts`")
-            .unless("no quota is set; Linux before 5.14"),
+        about: counter(
+            "container_cpu_cfs_burst_periods_total",
+            "",
+            "Periods in which it went over its CPU quota on what it had saved up.",
+        )
+        .of("`cpu.stat` `nr_bursts`")
+        .unless("no quota is set; Linux before 5.14"),
         value: |r| int(r.throttling?.burst_periods),
     },
     Row {
         about: counter(
             "container_cpu_cfs_burst_seconds_total",
             "seconds",
-            "Total time duration the container has been bursted.",
+            "CPU time used over the quota, on what was saved up.",
         )
         .of("`cpu.stat` `burst_usec`; v1: `burst_time`")
         .unless("no quota is set; Linux before 5.14"),
@@ -98,19 +102,19 @@ pub(super) static CPU: &[Row<Reading>] = &[
         value: |r| int(r.limits.cpus_allowed),
     },
     Row {
-        about: gauge("container_spec_cpu_quota", "", "CPU quota of the container.")
+        about: gauge("container_spec_cpu_quota", "", "CPU time that it may use in a period, in microseconds.")
             .of("`cpu.max`; v1: `cpu.cfs_quota_us`")
             .unless("no quota is set"),
         value: |r| int(r.limits.cpu_quota_us),
     },
     Row {
-        about: gauge("container_spec_cpu_period", "", "CPU period of the container.")
+        about: gauge("container_spec_cpu_period", "", "The period of its CPU quota, in microseconds.")
             .of("`cpu.max`; v1: `cpu.cfs_period_us`")
             .unless("no CPU controller"),
         value: |r| int(r.limits.cpu_period_us),
     },
     Row {
-        about: gauge("container_spec_cpu_shares", "", "CPU share of the container.")
+        about: gauge("container_spec_cpu_shares", "", "Its weight where CPU is short, on cgroup v1's scale.")
             .of("`cpu.shares`; v2: worked out of `cpu.weight` as runtimes do")
             .unless("no CPU controller"),
         value: |r| int(r.limits.cpu_shares),
@@ -119,7 +123,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_cpu_waiting_seconds_total",
             "seconds",
-            "Total time duration tasks in the container have waited due to CPU congestion.",
+            "How long at least one task of it has waited for a CPU.",
         )
         .of("`cpu.pressure` `some`")
         .unless("no cgroup2 tree; PSI is off"),
@@ -129,7 +133,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_cpu_stalled_seconds_total",
             "seconds",
-            "Total time duration no tasks in the container could make progress due to CPU congestion.",
+            "How long none of its tasks could go on for want of a CPU.",
         )
         .of("`cpu.pressure` `full`")
         .unless("no cgroup2 tree; PSI is off; Linux before 5.13"),
@@ -139,7 +143,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_memory_waiting_seconds_total",
             "seconds",
-            "Total time duration tasks in the container have waited due to memory congestion.",
+            "How long at least one task of it has waited for memory.",
         )
         .of("`memory.pressure` `some`")
         .unless("no cgroup2 tree; PSI is off"),
@@ -149,7 +153,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_memory_stalled_seconds_total",
             "seconds",
-            "Total time duration no tasks in the container could make progress due to memory congestion.",
+            "How long none of its tasks could go on for want of memory.",
         )
         .of("`memory.pressure` `full`")
         .unless("no cgroup2 tree; PSI is off"),
@@ -159,7 +163,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_io_waiting_seconds_total",
             "seconds",
-            "Total time duration tasks in the container have waited due to IO congestion.",
+            "How long at least one task of it has waited for a device.",
         )
         .of("`io.pressure` `some`")
         .unless("no cgroup2 tree; PSI is off"),
@@ -169,7 +173,7 @@ pub(super) static CPU: &[Row<Reading>] = &[
         about: counter(
             "container_pressure_io_stalled_seconds_total",
             "seconds",
-            "Total time duration no tasks in the container could make progress due to IO congestion.",
+            "How long none of its tasks could go on for waiting for a device.",
         )
         .of("`io.pressure` `full`")
         .unless("no cgroup2 tree; PSI is off"),

@@ -11,28 +11,28 @@ const NO_COST: &str = "cgroup v1; the io.cost controller does not rule the devic
 
 pub(super) static IO: &[Row<DeviceIo>] = &[
     Row {
-        about: counter("container_fs_reads_bytes_total", "bytes", "Cumulative count of bytes read")
+        about: counter("container_fs_reads_bytes_total", "bytes", "Bytes that it has read from the device.")
             .by(&["device"])
             .of(BYTES)
             .unless(NO_IO),
         value: |d| int(d.read_bytes),
     },
     Row {
-        about: counter("container_fs_reads_total", "", "Cumulative count of reads completed")
+        about: counter("container_fs_reads_total", "", "Reads that the device has done for it.")
             .by(&["device"])
             .of(OPERATIONS)
             .unless(NO_IO),
         value: |d| int(d.reads),
     },
     Row {
-        about: counter("container_fs_writes_bytes_total", "bytes", "Cumulative count of bytes written")
+        about: counter("container_fs_writes_bytes_total", "bytes", "Bytes that it has written to the device.")
             .by(&["device"])
             .of(BYTES)
             .unless(NO_IO),
         value: |d| int(d.written_bytes),
     },
     Row {
-        about: counter("container_fs_writes_total", "", "Cumulative count of writes completed")
+        about: counter("container_fs_writes_total", "", "Writes that the device has done for it.")
             .by(&["device"])
             .of(OPERATIONS)
             .unless(NO_IO),
@@ -46,40 +46,57 @@ pub(super) static IO: &[Row<DeviceIo>] = &[
         value: |d| int(d.discards),
     },
     Row {
-        about: counter("container_fs_io_cost_usage_seconds_total", "seconds", "Cumulative IOCost usage in seconds")
-            .by(&["device"])
-            .of("`io.stat` `cost.usage`")
-            .unless(NO_COST),
+        about: counter(
+            "container_fs_io_cost_usage_seconds_total",
+            "seconds",
+            "Time of the device that it has used, as io.cost reckons it.",
+        )
+        .by(&["device"])
+        .of("`io.stat` `cost.usage`")
+        .unless(NO_COST),
         value: |d| d.cost.usage_us.map(us),
     },
     Row {
-        about: counter("container_fs_io_cost_wait_seconds_total", "seconds", "Cumulative IOCost wait in seconds")
-            .by(&["device"])
-            .of("`io.stat` `cost.wait`")
-            .unless(NO_COST),
+        about: counter(
+            "container_fs_io_cost_wait_seconds_total",
+            "seconds",
+            "How long it has waited for its share of the device, by io.cost.",
+        )
+        .by(&["device"])
+        .of("`io.stat` `cost.wait`")
+        .unless(NO_COST),
         value: |d| d.cost.wait_us.map(us),
     },
     Row {
-        about: counter("container_fs_io_cost_indebt_seconds_total", "seconds", "Cumulative IOCost debt in seconds")
-            .by(&["device"])
-            .of("`io.stat` `cost.indebt`")
-            .unless(NO_COST),
+        about: counter(
+            "container_fs_io_cost_indebt_seconds_total",
+            "seconds",
+            "How long it has been in debt to io.cost for what could not be held back.",
+        )
+        .by(&["device"])
+        .of("`io.stat` `cost.indebt`")
+        .unless(NO_COST),
         value: |d| d.cost.debt_us.map(us),
     },
     Row {
-        about: counter("container_fs_io_cost_indelay_seconds_total", "seconds", "Cumulative IOCost delay in seconds")
-            .by(&["device"])
-            .of("`io.stat` `cost.indelay`")
-            .unless(NO_COST),
+        about: counter(
+            "container_fs_io_cost_indelay_seconds_total",
+            "seconds",
+            "How long io.cost has delayed its tasks for such debts.",
+        )
+        .by(&["device"])
+        .of("`io.stat` `cost.indelay`")
+        .unless(NO_COST),
         value: |d| d.cost.delay_us.map(us),
     },
 ];
 
 /// What cAdvisor has a second time, by operation.
-pub(super) static USAGE: Described = counter("container_blkio_device_usage_total", "", "Blkio Device bytes usage")
-    .by(&["device", "major", "minor", "operation"])
-    .of(BYTES)
-    .unless(NO_IO);
+pub(super) static USAGE: Described =
+    counter("container_blkio_device_usage_total", "", "Bytes moved to and from the device, by operation.")
+        .by(&["device", "major", "minor", "operation"])
+        .of(BYTES)
+        .unless(NO_IO);
 
 static BYTES_LIMIT: Described =
     gauge("sonde_instance_disk_limit_bytes_per_second", "", "Bytes that may be moved to or from a device in a second.")
@@ -97,14 +114,14 @@ pub(super) static LIMITS: [&Described; 2] = [&BYTES_LIMIT, &OPERATIONS_LIMIT];
 
 pub(super) static HUGE_PAGES: &[Row<HugePages>] = &[
     Row {
-        about: counter("container_hugetlb_failcnt", "", "Number of hugepage usage hits limits")
+        about: counter("container_hugetlb_failcnt", "", "How often the limit of huge pages was hit.")
             .by(&["pagesize"])
             .of("`hugetlb.SIZE.events` `max`")
             .unless("cgroup v1; no hugetlb controller"),
         value: |it| int(it.limit_hits),
     },
     Row {
-        about: gauge("container_hugetlb_usage_bytes", "bytes", "Current hugepage usage in bytes")
+        about: gauge("container_hugetlb_usage_bytes", "bytes", "Huge pages in use.")
             .by(&["pagesize"])
             .of("`hugetlb.SIZE.current`")
             .unless("cgroup v1; no hugetlb controller"),
@@ -119,25 +136,24 @@ const NOT_TOLD: &str = "of a process group; the file system has not told, or is 
 /// up, for which it walks the tree; what a file system tells is how full it is, whoever filled it, and is ours.
 pub(super) static SPACE: &[Row<Space>] = &[
     Row {
-        about: gauge("container_fs_inodes_free", "", "Number of available Inodes")
+        about: gauge("container_fs_inodes_free", "", "Inodes that are left.")
             .by(&["device"])
             .of(STATFS)
             .unless(NOT_TOLD),
         value: |space| int(space.file_system.inodes_free),
     },
     Row {
-        about: gauge("container_fs_inodes_total", "", "Number of Inodes").by(&["device"]).of(STATFS).unless(NOT_TOLD),
+        about: gauge("container_fs_inodes_total", "", "Inodes that there are.")
+            .by(&["device"])
+            .of(STATFS)
+            .unless(NOT_TOLD),
         value: |space| int(space.file_system.inodes),
     },
     Row {
-        about: gauge(
-            "container_fs_limit_bytes",
-            "bytes",
-            "Number of bytes that can be consumed by the container on this filesystem.",
-        )
-        .by(&["device"])
-        .of(STATFS)
-        .unless(NOT_TOLD),
+        about: gauge("container_fs_limit_bytes", "bytes", "Size of the file system of its root.")
+            .by(&["device"])
+            .of(STATFS)
+            .unless(NOT_TOLD),
         value: |space| int(Some(space.file_system.size_bytes)),
     },
 ];

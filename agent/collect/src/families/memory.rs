@@ -8,77 +8,77 @@ use crate::reading::Reading;
 
 pub(super) static MEMORY: &[Row<Reading>] = &[
     Row {
-        about: gauge(
-            "container_memory_usage_bytes",
-            "bytes",
-            "Current memory usage in bytes, including all memory regardless of when it was accessed",
-        )
-        .of("`memory.current`; v1: `memory.usage_in_bytes`")
-        .unless("no memory controller"),
+        about: gauge("container_memory_usage_bytes", "bytes", "Memory that is charged to it, page cache among it.")
+            .of("`memory.current`; v1: `memory.usage_in_bytes`")
+            .unless("no memory controller"),
         value: |r| int(r.memory.usage_bytes),
     },
     Row {
-        about: gauge("container_memory_max_usage_bytes", "bytes", "Maximum memory usage recorded in bytes")
+        about: gauge("container_memory_max_usage_bytes", "bytes", "The most memory that was ever charged to it.")
             .of("`memory.peak`; v1: `memory.max_usage_in_bytes`")
             .unless("no memory controller; v2 before Linux 5.19"),
         value: |r| int(r.memory.max_usage_bytes),
     },
     Row {
-        about: gauge("container_memory_working_set_bytes", "bytes", "Current working set in bytes.")
-            .of("usage less `inactive_file` of `memory.stat`; v1: `total_inactive_file`")
-            .unless("no memory controller"),
+        about: gauge(
+            "container_memory_working_set_bytes",
+            "bytes",
+            "Memory charged to it without the page cache that has not been used lately.",
+        )
+        .of("usage less `inactive_file` of `memory.stat`; v1: `total_inactive_file`")
+        .unless("no memory controller"),
         value: |r| int(r.memory.working_set_bytes),
     },
     Row {
-        about: gauge("container_memory_rss", "", "Size of RSS in bytes.")
+        about: gauge("container_memory_rss", "", "Memory of its processes that no file stands behind.")
             .of("`memory.stat` `anon`; v1: `total_rss`; a process group: resident pages of `/proc/PID/stat`")
             .unless("no memory controller"),
         value: |r| int(r.memory.rss_bytes),
     },
     Row {
-        about: gauge("container_memory_cache", "", "Number of bytes of page cache memory.")
+        about: gauge("container_memory_cache", "", "Page cache that is charged to it.")
             .of("`memory.stat` `file`; v1: `total_cache`")
             .unless("no memory controller"),
         value: |r| int(r.memory.cache_bytes),
     },
     Row {
-        about: gauge("container_memory_mapped_file", "", "Size of memory mapped files in bytes.")
+        about: gauge("container_memory_mapped_file", "", "Of the page cache, what is mapped into its processes.")
             .of("`memory.stat` `file_mapped`; v1: `total_mapped_file`")
             .unless("no memory controller"),
         value: |r| int(r.memory.mapped_file_bytes),
     },
     Row {
-        about: gauge("container_memory_swap", "", "Container swap usage in bytes.")
+        about: gauge("container_memory_swap", "", "Swap that it uses.")
             .of("`memory.swap.current`; v1: `memory.stat` `total_swap`")
             .unless("swap is not accounted"),
         value: |r| int(r.memory.swap_bytes),
     },
     Row {
-        about: gauge("container_memory_kernel_usage", "", "Size of kernel memory allocated in bytes.")
+        about: gauge("container_memory_kernel_usage", "", "Memory that the kernel has taken on its behalf.")
             .of("`memory.stat` `kernel`; v1: `memory.kmem.usage_in_bytes`")
             .unless("v2 before Linux 5.18"),
         value: |r| int(r.memory.kernel_bytes),
     },
     Row {
-        about: counter("container_memory_failcnt", "", "Number of memory usage hits limits")
+        about: counter("container_memory_failcnt", "", "How often its limit of memory was hit.")
             .of("`memory.events` `max`; v1: `memory.failcnt`")
             .unless("no memory controller"),
         value: |r| int(r.memory.limit_hits),
     },
     Row {
-        about: counter("container_oom_events_total", "", "Count of out of memory events observed for the container")
+        about: counter("container_oom_events_total", "", "Processes of it that the kernel killed for want of memory.")
             .of("`memory.events` `oom_kill`; v1: `memory.oom_control`")
             .unless("no memory controller"),
         value: |r| int(r.memory.oom_kills),
     },
     Row {
-        about: gauge("container_memory_total_active_file_bytes", "bytes", "Current total active file in bytes.")
+        about: gauge("container_memory_total_active_file_bytes", "bytes", "Page cache that was used lately.")
             .of("`memory.stat` `active_file`; v1: `total_active_file`")
             .unless("no memory controller"),
         value: |r| int(r.memory.active_file_bytes),
     },
     Row {
-        about: gauge("container_memory_total_inactive_file_bytes", "bytes", "Current total inactive file in bytes.")
+        about: gauge("container_memory_total_inactive_file_bytes", "bytes", "Page cache that was not used lately.")
             .of("`memory.stat` `inactive_file`; v1: `total_inactive_file`")
             .unless("no memory controller"),
         value: |r| int(r.memory.inactive_file_bytes),
@@ -87,7 +87,7 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         about: gauge(
             "container_memory_file_dirty_bytes",
             "bytes",
-            "Number of bytes of file cache that has been modified but not yet written back to disk.",
+            "Page cache that was changed and is not on its way to a device yet.",
         )
         .of("`memory.stat` `file_dirty`; v1: `total_dirty`")
         .unless("no memory controller"),
@@ -97,37 +97,29 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         about: gauge(
             "container_memory_file_writeback_bytes",
             "bytes",
-            "Number of bytes of file cache that is currently being written back to disk.",
+            "Page cache that is being written to a device now.",
         )
         .of("`memory.stat` `file_writeback`; v1: `total_writeback`")
         .unless("no memory controller"),
         value: |r| int(r.memory.file_writeback_bytes),
     },
     Row {
-        about: counter(
-            "container_memory_pgscan_total",
-            "",
-            "Cumulative number of pages scanned by the page reclaim algorithm.",
-        )
-        .of("`memory.stat` `pgscan`")
-        .unless("cgroup v1"),
+        about: counter("container_memory_pgscan_total", "", "Pages that the kernel looked at for some to take back.")
+            .of("`memory.stat` `pgscan`")
+            .unless("cgroup v1"),
         value: |r| int(r.memory.pages_scanned),
     },
     Row {
-        about: counter(
-            "container_memory_pgsteal_total",
-            "",
-            "Cumulative number of pages reclaimed by the page reclaim algorithm.",
-        )
-        .of("`memory.stat` `pgsteal`")
-        .unless("cgroup v1"),
+        about: counter("container_memory_pgsteal_total", "", "Pages that the kernel took back.")
+            .of("`memory.stat` `pgsteal`")
+            .unless("cgroup v1"),
         value: |r| int(r.memory.pages_stolen),
     },
     Row {
         about: counter(
             "container_memory_workingset_refault_file_total",
             "",
-            "Cumulative number of refaults of previously evicted file pages.",
+            "Pages of files that were wanted again after they had been taken back.",
         )
         .of("`memory.stat` `workingset_refault_file`; v1: `total_…`")
         .unless("Linux before 5.9"),
@@ -137,7 +129,7 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         about: counter(
             "container_memory_workingset_refault_anon_total",
             "",
-            "Cumulative number of refaults of previously evicted anonymous pages.",
+            "Pages of processes that were wanted again after they had been swapped out.",
         )
         .of("`memory.stat` `workingset_refault_anon`; v1: `total_…`")
         .unless("Linux before 5.9"),
@@ -147,20 +139,16 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         about: counter(
             "container_memory_events_high_total",
             "",
-            "Cumulative count of memory.high throttle events for the container",
+            "How often it was slowed down for being above memory.high.",
         )
         .of("`memory.events` `high`")
         .unless("cgroup v1"),
         value: |r| int(r.memory.events.high),
     },
     Row {
-        about: counter(
-            "container_memory_events_max_total",
-            "",
-            "Cumulative count of memory.max limit hit events for the container",
-        )
-        .of("`memory.events` `max`")
-        .unless("cgroup v1"),
+        about: counter("container_memory_events_max_total", "", "How often it would have gone above memory.max.")
+            .of("`memory.events` `max`")
+            .unless("cgroup v1"),
         value: |r| int(r.memory.events.max),
     },
     Row {
@@ -252,7 +240,7 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         value: |r| int(r.limits.swap_bytes),
     },
     Row {
-        about: gauge("container_spec_memory_limit_bytes", "bytes", "Memory limit for the container.")
+        about: gauge("container_spec_memory_limit_bytes", "bytes", "Most memory that it may have.")
             .of("`memory.max`; v1: `memory.limit_in_bytes`")
             .unless("no limit is set"),
         value: |r| int(r.limits.memory_bytes),
@@ -261,16 +249,20 @@ pub(super) static MEMORY: &[Row<Reading>] = &[
         about: gauge(
             "container_spec_memory_reservation_limit_bytes",
             "bytes",
-            "Memory reservation limit for the container.",
+            "Memory that it is left with where memory is short.",
         )
         .of("`memory.low`; v1: `memory.soft_limit_in_bytes`")
         .unless("none is set"),
         value: |r| int(r.limits.memory_reservation_bytes),
     },
     Row {
-        about: gauge("container_spec_memory_swap_limit_bytes", "bytes", "Memory swap limit for the container.")
-            .of("`memory.max` and `memory.swap.max` together; v1: `memory.memsw.limit_in_bytes`")
-            .unless("one of the two is not set"),
+        about: gauge(
+            "container_spec_memory_swap_limit_bytes",
+            "bytes",
+            "Most memory and swap together that it may have.",
+        )
+        .of("`memory.max` and `memory.swap.max` together; v1: `memory.memsw.limit_in_bytes`")
+        .unless("one of the two is not set"),
         value: |r| int(r.limits.memory_swap_bytes),
     },
 ];

@@ -18,42 +18,27 @@ macro_rules! interface {
 }
 
 pub(super) static INTERFACES: &[Row<Interface>] = &[
-    interface!("container_network_receive_bytes_total", "bytes", "Cumulative count of bytes received", receive_bytes),
-    interface!("container_network_receive_packets_total", "", "Cumulative count of packets received", receive_packets),
-    interface!(
-        "container_network_receive_errors_total",
-        "",
-        "Cumulative count of errors encountered while receiving",
-        receive_errors
-    ),
+    interface!("container_network_receive_bytes_total", "bytes", "Bytes in.", receive_bytes),
+    interface!("container_network_receive_packets_total", "", "Packets in.", receive_packets),
+    interface!("container_network_receive_errors_total", "", "Packets that came in broken.", receive_errors),
     interface!(
         "container_network_receive_packets_dropped_total",
         "",
-        "Cumulative count of packets dropped while receiving",
+        "Packets that came in and were dropped.",
         receive_dropped
     ),
-    interface!(
-        "container_network_transmit_bytes_total",
-        "bytes",
-        "Cumulative count of bytes transmitted",
-        transmit_bytes
-    ),
-    interface!(
-        "container_network_transmit_packets_total",
-        "",
-        "Cumulative count of packets transmitted",
-        transmit_packets
-    ),
+    interface!("container_network_transmit_bytes_total", "bytes", "Bytes out.", transmit_bytes),
+    interface!("container_network_transmit_packets_total", "", "Packets out.", transmit_packets),
     interface!(
         "container_network_transmit_errors_total",
         "",
-        "Cumulative count of errors encountered while transmitting",
+        "Packets that could not be sent for an error.",
         transmit_errors
     ),
     interface!(
         "container_network_transmit_packets_dropped_total",
         "",
-        "Cumulative count of packets dropped while transmitting",
+        "Packets dropped on their way out.",
         transmit_dropped
     ),
 ];
@@ -61,7 +46,7 @@ pub(super) static INTERFACES: &[Row<Interface>] = &[
 pub(super) static TCP: Described = gauge(
     "container_network_advance_tcp_stats_total",
     "",
-    "advance tcp connections statistic for container",
+    "What TCP has counted in its network namespace, by the kernel's names in lower case.",
 )
 .by(&["tcp_state"])
 .of("`/proc/PID/net/snmp` `Tcp`, `/proc/PID/net/netstat` `TcpExt` of the leader; a value for each that the kernel has")

@@ -12,29 +12,29 @@ use crate::reading::Reading;
 
 pub(super) static TASKS: &[Row<Reading>] = &[
     Row {
-        about: gauge("container_processes", "", "Number of processes running inside the container.")
+        about: gauge("container_processes", "", "Processes of it that live.")
             .of("`cgroup.procs`, of cgroups below too; a process group: the leader and its descendants")
             .unless("they could not all be told"),
         value: |r| int(r.pids.processes),
     },
     Row {
-        about: gauge("container_threads", "", "Number of threads running inside the container")
-            .of("`pids.current`; a process group: `/proc/PID/stat`")
-            .unless("no pids controller"),
+        about: gauge(
+            "container_threads",
+            "",
+            "Tasks of it: threads that live, and processes that nobody has waited for yet.",
+        )
+        .of("`pids.current`; a process group: `/proc/PID/stat`")
+        .unless("no pids controller"),
         value: |r| int(r.pids.tasks),
     },
     Row {
-        about: gauge(
-            "container_threads_max",
-            "",
-            "Maximum number of threads allowed inside the container, infinity if value is zero",
-        )
-        .of("`pids.max`")
-        .unless("no limit is set"),
+        about: gauge("container_threads_max", "", "Most tasks that it may have.")
+            .of("`pids.max`")
+            .unless("no limit is set"),
         value: |r| int(r.limits.tasks),
     },
     Row {
-        about: gauge("container_file_descriptors", "", "Number of open file descriptors for the container.")
+        about: gauge("container_file_descriptors", "", "Descriptors that its processes have open.")
             .of("`/proc/PID/fd` of each process")
             .unless("more than 64 processes, or more descriptors than can be listed in time"),
         value: |r| int(r.descriptors.map(|fds| fds.open)),
@@ -96,17 +96,13 @@ pub(super) static TASKS: &[Row<Reading>] = &[
         value: |r| int(r.interfaces_left_out.filter(|left_out| *left_out > 0)),
     },
     Row {
-        about: gauge(
-            "container_start_time_seconds",
-            "seconds",
-            "Start time of the container since unix epoch in seconds.",
-        )
-        .of("birth of the cgroup's directory; else `/proc/PID/stat` of the leader")
-        .unless("neither is known"),
+        about: gauge("container_start_time_seconds", "seconds", "When it began, in seconds since 1970.")
+            .of("birth of the cgroup's directory; else `/proc/PID/stat` of the leader")
+            .unless("neither is known"),
         value: |r| r.started_unix_seconds.map(Number::Float),
     },
     Row {
-        about: gauge("container_last_seen", "", "Last time a container was seen by the exporter")
+        about: gauge("container_last_seen", "", "When it was last read, in seconds since 1970.")
             .of("the clock at the reading"),
         value: |r| int(Some(r.taken_at_unix.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())),
     },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, RData, RecordType};
 use serde_json::json;
 use sonde_inventory::{Account, AccountName, Change, Instance, Snapshot};
