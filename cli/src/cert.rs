@@ -17,6 +17,7 @@ use sonde_proxy::tls::CertificateFiles;
 use uuid::Uuid;
 
 use crate::client::escape;
+use crate::data_folder;
 use crate::failure::{Failure, print};
 use crate::operator::{Operator, list, of_account, text};
 use crate::scrape_config::{http_sd, server_ca, triton_sd};
@@ -24,8 +25,6 @@ use crate::table::table;
 
 /// Where authorities are, below a data folder.
 const AUTHORITIES: &str = "tls";
-/// Where `sonde up` keeps its files when it is not told.
-const DEFAULT_FOLDER: &str = "sonde-data";
 
 #[derive(Subcommand)]
 pub enum Cert {
@@ -82,7 +81,7 @@ impl Authorities {
 
     fn folder(&self, data_dir: Option<&Path>) -> PathBuf {
         let folder = self.ca_dir.clone();
-        folder.unwrap_or_else(|| data_dir.unwrap_or(Path::new(DEFAULT_FOLDER)).join(AUTHORITIES))
+        folder.unwrap_or_else(|| data_dir.unwrap_or(Path::new(data_folder::DEFAULT)).join(AUTHORITIES))
     }
 }
 

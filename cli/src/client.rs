@@ -9,6 +9,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
 use crate::Running;
+use crate::data_folder;
 use crate::failure::Failure;
 
 /// How long an answer may take.
@@ -17,8 +18,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const BODY_BYTES: usize = 256 << 20;
 /// The environment's word for which agent to ask.
 const AGENT_VARIABLE: &str = "SONDE_AGENT";
-/// Where `sonde up` keeps its files when it is not told.
-const DEFAULT_FOLDER: &str = "sonde-data";
 
 /// An answer: status and body.
 pub struct Answer {
@@ -35,23 +34,15 @@ fn agent(running: &Running) -> Result<String, Failure> {
     if let Ok(url) = std::env::var(AGENT_VARIABLE) {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    of_folder(Path::new(DEFAULT_FOLDER)).map_err(|_| {
+    of_folder(Path::new(data_folder::DEFAULT)).map_err(|_| {
         Failure::failed(format!("no running agent was named: give --data-dir D of a running `sonde up`, or set {AGENT_VARIABLE}=http://ADDRESS"))
     })
 }
 
 fn of_folder(folder: &Path) -> Result<String, Failure> {
-    let path = folder.join("endpoints.json");
-    let text = std::fs::read(&path).map_err(|error| {
-        Failure::failed(format!(
-            "{} cannot be read ({error}); is `sonde up --data-dir {}` running?",
-            path.display(),
-            folder.display()
-        ))
-    })?;
-    let endpoints: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let endpoints = data_folder::endpoints(folder)?;
     let agent = endpoints["agent"].as_str();
-    agent.map(str::to_owned).ok_or_else(|| Failure::failed(format!("{} does not name an agent", path.display())))
+    agent.map(str::to_owned).ok_or_else(|| data_folder::names_no(folder, "an agent"))
 }
 
 /// One GET of a path, which begins with `/`.

@@ -7,6 +7,7 @@ mod account;
 mod agent;
 mod cert;
 mod client;
+mod data_folder;
 mod explain;
 mod failure;
 mod get;

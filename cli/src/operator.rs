@@ -13,6 +13,7 @@ use sonde_proxy::accounts::socket::NAME;
 use tokio::net::UnixStream;
 
 use crate::client::escape;
+use crate::data_folder;
 use crate::failure::{Failure, print};
 
 /// How long an answer may take.
@@ -21,8 +22,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const BODY_BYTES: usize = 256 << 20;
 /// Where the socket is in a data folder: of a proxy alone, of `sonde up`.
 const PLACES: [&str; 2] = ["", "proxy"];
-/// Where `sonde up` keeps its files when it is not told.
-const DEFAULT_FOLDER: &str = "sonde-data";
 
 /// Which running proxy to ask, and how to answer.
 #[derive(Args)]
@@ -83,7 +82,7 @@ impl Operator {
             return Ok(socket.clone());
         }
         let named = self.data_dir.as_deref();
-        let folder = named.unwrap_or(Path::new(DEFAULT_FOLDER));
+        let folder = named.unwrap_or(Path::new(data_folder::DEFAULT));
         let found = PLACES.iter().map(|place| folder.join(place).join(NAME)).find(|path| path.exists());
         found.ok_or_else(|| {
             Failure::failed(match named {

@@ -64,6 +64,11 @@ impl Push {
         match (seen.status, seen.etag.clone()) {
             (404, _) => headers.push(("if-none-match", "*".to_owned())),
             (200, Some(etag)) => headers.push(("if-match", etag)),
+            (200, None) => {
+                return Err(Failure::failed(
+                    "the proxy's answer has no ETag, so another's push could be overwritten unseen: does something between here and the proxy take it out?",
+                ));
+            }
             _ => drop(seen.value()?),
         }
         let answer = self.tenant.ask(&Method::PUT, &path, &headers, bytes.into())?;

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::data_folder;
 use crate::failure::{Failure, print};
 
 /// How long an answer may take: a large artifact over a slow line.
@@ -28,8 +29,6 @@ const BODY_BYTES: usize = 64 << 20;
 const PORT: u16 = 9163;
 /// What this machine trusts, where no authority is named.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Where `sonde up` keeps its files when it is not told.
-const DEFAULT_FOLDER: &str = "sonde-data";
 
 /// What help says of these flags, for each command that has them.
 pub const HELP: &str = "\
@@ -70,7 +69,8 @@ pub struct Tenant {
 struct Way {
     url: String,
     ca: PathBuf,
-    token: Option<PathBuf>,
+    /// Its text, from its file.
+    token: Option<String>,
     certificate: Option<(PathBuf, PathBuf)>,
 }
 
@@ -143,7 +143,7 @@ impl Tenant {
             (None, Some(url)) => url,
             (Some(folder), _) => return of_folder(folder),
             (None, None) => {
-                return of_folder(Path::new(DEFAULT_FOLDER)).map_err(|_| {
+                return of_folder(Path::new(data_folder::DEFAULT)).map_err(|_| {
                     Failure::failed(
                         "no proxy was named: give --proxy URL or set SONDE_PROXY, or --data-dir D of a running `sonde up`",
                     )
@@ -151,7 +151,7 @@ impl Tenant {
             }
         };
         let certificate = path(&self.certificate, "SONDE_CERTIFICATE").zip(path(&self.key, "SONDE_KEY"));
-        let token = path(&self.token_file, "SONDE_TOKEN_FILE");
+        let token = path(&self.token_file, "SONDE_TOKEN_FILE").as_deref().map(token).transpose()?;
         if certificate.is_none() && token.is_none() {
             return Err(Failure::usage(
                 "no credential was given: --token-file FILE, or --certificate FILE and --key FILE",
@@ -162,20 +162,25 @@ impl Tenant {
     }
 }
 
+fn token(path: &Path) -> Result<String, Failure> {
+    let unreadable = |error| {
+        Failure::usage(format!(
+            "{} cannot be read: {error}; `sonde token new ACCOUNT > FILE` makes one",
+            path.display()
+        ))
+    };
+    Ok(std::fs::read_to_string(path).map_err(unreadable)?.trim().to_owned())
+}
+
 /// The proxy of a running `sonde up`, as its operator.
 fn of_folder(folder: &Path) -> Result<Way, Failure> {
-    let path = folder.join("endpoints.json");
-    let text = std::fs::read(&path).map_err(|error| {
-        let (path, folder) = (path.display(), folder.display());
-        Failure::failed(format!("{path} cannot be read ({error}); is `sonde up --data-dir {folder}` running?"))
-    })?;
-    let endpoints: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let endpoints = data_folder::endpoints(folder)?;
     let get = |key: &str| endpoints[key].as_str().map(str::to_owned);
     let way = || {
         let certificate = (get("proxy_certificate")?.into(), get("proxy_key")?.into());
         Some(Way { url: get("proxy_url")?, ca: get("proxy_ca")?.into(), token: None, certificate: Some(certificate) })
     };
-    way().ok_or_else(|| Failure::failed(format!("{} does not name a proxy", path.display())))
+    way().ok_or_else(|| data_folder::names_no(folder, "a proxy"))
 }
 
 impl Way {
@@ -207,12 +212,6 @@ impl Way {
         Ok(TlsConnector::from(Arc::new(configuration)))
     }
 
-    fn token(&self) -> Result<Option<String>, String> {
-        let Some(path) = &self.token else { return Ok(None) };
-        let token = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Some(token.trim().to_owned()))
-    }
-
     async fn ask(
         &self,
         connector: &TlsConnector,
@@ -230,7 +229,7 @@ impl Way {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(HOST, authority.as_str());
-        if let Some(token) = self.token()? {
+        if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         for (name, value) in headers {
