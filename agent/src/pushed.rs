@@ -222,6 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_cannot_be_read_means_no_sensors() {
+        let state = tempfile::tempdir().unwrap();
+        let of_account = state.path().join(FOLDER).join("a");
+        std::fs::create_dir_all(&of_account).unwrap();
+        std::fs::write(of_account.join("x.wasm"), b"\0asm").unwrap();
+        let mut pushed = PushedSensors::new(state.path());
+        pushed.look();
+        assert_eq!(names(&pushed, "a"), ["x"]);
+        std::fs::File::create(of_account.join(assigned::LIST)).unwrap().set_len(1 << 30).unwrap();
+        assert!(pushed.look().changed);
+        assert_eq!(names(&pushed, "a"), Vec::<String>::new());
+        assert!(!pushed.look().changed);
+    }
+
+    #[test]
     fn an_accounts_sensors_are_its_own_and_end_with_their_files() {
         let state = tempfile::tempdir().unwrap();
         let of = |account: &str| state.path().join(FOLDER).join(account);

@@ -6,7 +6,7 @@
 //! proxies must have them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ use sonde_inventory::{ArtifactDigest, SensorName};
 /// What lies in an account's folder where a proxy fills it.
 pub(crate) const LIST: &str = "assigned.json";
 const SECRETS: &str = "secrets";
+/// A list of no sensors.
+const NOTHING: &[u8] = b"[]";
 /// A hundred sensors with all the settings they may have, twice.
 const MOST_LIST_BYTES: u64 = 16 << 20;
 const FOLDER_MODE: u32 = 0o700;
@@ -100,25 +102,50 @@ fn secrets_of(folder: &Path, sensor: &SensorName, sha256: ArtifactDigest) -> Pat
 
 /// What tells whether a list is another than it was.
 pub(crate) type ListStamp = (u64, u64, i64, i64);
+/// Of a list that cannot be looked at: no file has inode 0.
+const UNKNOWN: ListStamp = (0, 0, 0, 0);
 
-/// The list's stamp, where there is a list.
+/// Whether a proxy fills the folder: it has a list, of whatever kind.
+pub(crate) fn is_filled(folder: &Path) -> bool {
+    std::fs::symlink_metadata(folder.join(LIST)).is_ok()
+}
+
+/// The list's stamp. None is a folder without one, which a person filled; a list that cannot be read is still a list.
 pub(crate) fn stamp(folder: &Path) -> Option<ListStamp> {
-    let file = std::fs::symlink_metadata(folder.join(LIST)).ok()?;
-    let is_list = file.is_file() && file.len() <= MOST_LIST_BYTES;
-    is_list.then(|| (file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+    match std::fs::symlink_metadata(folder.join(LIST)) {
+        Ok(file) => Some((file.ino(), file.len(), file.ctime(), file.ctime_nsec())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Err(_) => Some(UNKNOWN),
+    }
 }
 
 /// The list; one that cannot be read is none, and its account's sensors stop.
 pub(crate) fn read(folder: &Path) -> Option<Vec<Listed>> {
     let path = folder.join(LIST);
-    let read = std::fs::read(&path).map_err(|error| error.to_string());
-    match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())) {
+    match read_list(&path) {
         Ok(list) => Some(list),
         Err(error) => {
-            tracing::error!(path = %path.display(), error, "the list of an account's sensors cannot be read");
+            tracing::error!(path = %path.display(), %error, "the list of an account's sensors cannot be read; they stop");
             None
         }
     }
+}
+
+fn read_list(path: &Path) -> io::Result<Vec<Listed>> {
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_LIST_BYTES + 1).read_to_end(&mut bytes)?;
+    check_length(&bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+fn check_length(list: &[u8]) -> io::Result<()> {
+    if list.len() as u64 > MOST_LIST_BYTES {
+        return Err(io::Error::other(format!("the list is longer than {MOST_LIST_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 /// Which artifacts the folder has by digest, of those that a list could name.
@@ -145,17 +172,20 @@ pub(crate) fn missing(folder: &Path, sensors: &[Assigned]) -> Vec<(ArtifactDiges
 /// Makes an account's folder what is assigned. `fetched` has what was missing.
 ///
 /// # Errors
-/// A file cannot be written; what was there before runs on.
+/// The list would be too long, or a file cannot be written; what was there before runs on.
 pub(crate) fn write(
     folder: &Path,
     sensors: &[Assigned],
     fetched: &BTreeMap<ArtifactDigest, Vec<u8>>,
 ) -> io::Result<()> {
+    let listed: Vec<Listed> = sensors.iter().map(Listed::of).collect();
+    let list = serde_json::to_vec(&listed)?;
+    // What could not be read back is not begun.
+    check_length(&list)?;
     make_folder(folder)?;
     // In memory before the first is replaced: a version that becomes current is in another's file.
     let mut artifacts = BTreeMap::new();
     let present = present(folder);
-    let listed: Vec<Listed> = sensors.iter().map(Listed::of).collect();
     for (version, file) in listed.iter().flat_map(Listed::versions) {
         let path = folder.join(&file);
         if present.get(&version.sha256) == Some(&path) {
@@ -171,10 +201,14 @@ pub(crate) fn write(
     for (sensor, version) in sensors.iter().flat_map(|s| [&s.current].into_iter().chain(&s.next).map(move |v| (s, v))) {
         write_secrets(folder, sensor, version)?;
     }
+    if !is_filled(folder) {
+        // Where writing ends half-way, an artifact without a list would run on all instances.
+        replace(&folder.join(LIST), NOTHING)?;
+    }
     for (path, bytes) in &artifacts {
         replace(path, bytes)?;
     }
-    replace(&folder.join(LIST), &serde_json::to_vec(&listed)?)?;
+    replace(&folder.join(LIST), &list)?;
     clean(folder, &listed);
     Ok(())
 }
@@ -304,6 +338,29 @@ mod tests {
         assert!(!secret.exists() && !folder.join("web.next.wasm").exists());
         write(&folder, &[], &fetched(&[])).unwrap();
         assert!(!folder.join("web.wasm").exists() && read(&folder) == Some(vec![]));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_written_and_none_that_is_there_is_overlooked() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("acme");
+        let mut long = sensor("web", version(b"one", None), None);
+        long.current.config.insert("text".into(), "x".repeat(MOST_LIST_BYTES as usize));
+        let refused = write(&folder, &[long], &fetched(&[b"one"])).unwrap_err();
+        assert!(refused.to_string().contains("longer than"), "{refused}");
+        assert!(!folder.exists(), "nothing was begun");
+        assert_eq!(stamp(&folder), None);
+        std::fs::create_dir(&folder).unwrap();
+        let list = folder.join(LIST);
+        std::fs::File::create(&list).unwrap().set_len(MOST_LIST_BYTES + 1).unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "too long");
+        std::fs::write(&list, b"[{").unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "broken");
+        std::fs::remove_file(&list).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &list).unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "no file");
+        write(&folder, &[sensor("web", version(b"one", None), None)], &fetched(&[b"one"])).unwrap();
+        assert_eq!(read(&folder).unwrap().len(), 1);
     }
 
     #[test]

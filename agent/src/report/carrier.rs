@@ -175,7 +175,7 @@ impl Carrier {
 fn remove_others(folder: &Path, keep: &HashSet<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_other = entry.file_name().to_str().is_some_and(|name| !keep.contains(name));
-        if !is_other || assigned::stamp(&entry.path()).is_none() {
+        if !is_other || !assigned::is_filled(&entry.path()) {
             continue;
         }
         let removed = std::fs::remove_dir_all(entry.path());
@@ -187,5 +187,26 @@ fn remove_others(folder: &Path, keep: &HashSet<String>) {
                 tracing::warn!(path = %entry.path().display(), %error, "an account's sensors cannot be removed");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_any_list_goes_with_its_account() {
+        let state = tempfile::tempdir().unwrap();
+        for account in ["long", "broken", "kept", "persons"] {
+            std::fs::create_dir(state.path().join(account)).unwrap();
+            std::fs::write(state.path().join(account).join("x.wasm"), b"x").unwrap();
+        }
+        let list = |account: &str| std::fs::File::create(state.path().join(account).join(assigned::LIST)).unwrap();
+        list("long").set_len(1 << 30).unwrap();
+        list("broken");
+        list("kept");
+        remove_others(state.path(), &HashSet::from(["kept".to_owned()]));
+        let is_there = |account: &str| state.path().join(account).exists();
+        assert_eq!(["long", "broken", "kept", "persons"].map(is_there), [false, false, true, true]);
     }
 }
