@@ -91,7 +91,8 @@ impl Placing {
     /// Looks at the folders: begins to load what is new. True where what runs must be gone over again.
     pub(crate) fn look_at_files(&mut self, config: &Config) -> bool {
         // Files of many megabytes: not on a thread that serves.
-        let (look, pushed) = tokio::task::block_in_place(|| (self.files.look(&config.sensors_dir), self.pushed.look()));
+        let (look, pushed) =
+            tokio::task::block_in_place(|| (self.files.look(&config.sensors_dir, None), self.pushed.look()));
         let new = look.new.into_iter().map(|file| (None, file));
         for (pushed_by, file) in new.chain(pushed.new.into_iter().map(|(account, file)| (Some(account), file))) {
             self.load(pushed_by, file, config);

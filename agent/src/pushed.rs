@@ -90,7 +90,7 @@ impl PushedSensors {
         for account in present {
             let of_account = self.accounts.entry(account.clone()).or_default();
             let folder = self.folder.join(&*account);
-            let files = of_account.files.look(&folder);
+            let files = of_account.files.look(&folder, Some(&account));
             look.changed |= files.changed;
             look.new.extend(files.new.into_iter().map(|file| (account.clone(), file)));
             let settings = settings(&folder, &of_account.files);

@@ -16,6 +16,11 @@ use sonde_inventory::assignment::{Assigned, AssignedVersion};
 use sonde_inventory::sensor::{Selected, Selector, is_among};
 use sonde_inventory::{ArtifactDigest, SensorName};
 
+mod artifacts;
+
+use artifacts::Staged;
+pub(crate) use artifacts::{keep, missing};
+
 /// What lies in an account's folder where a proxy fills it.
 pub(crate) const LIST: &str = "assigned.json";
 const SECRETS: &str = "secrets";
@@ -148,56 +153,17 @@ fn check_length(list: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Which artifacts the folder has by digest, of those that a list could name.
-fn present(folder: &Path) -> BTreeMap<ArtifactDigest, PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.map(|entry| entry.path()).filter(|path| {
-        path.extension().is_some_and(|extension| extension == "wasm")
-            && std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
-    });
-    files.filter_map(|path| Some((ArtifactDigest::of(&std::fs::read(&path).ok()?), path))).collect()
-}
-
-/// The artifacts that an assignment needs and the folder does not have.
-pub(crate) fn missing(folder: &Path, sensors: &[Assigned]) -> Vec<(ArtifactDigest, u64)> {
-    let present = present(folder);
-    let versions = sensors.iter().flat_map(|sensor| [&sensor.current].into_iter().chain(&sensor.next));
-    let missing: BTreeMap<ArtifactDigest, u64> = versions
-        .filter(|version| !present.contains_key(&version.sha256))
-        .map(|version| (version.sha256, version.bytes))
-        .collect();
-    missing.into_iter().collect()
-}
-
-/// Makes an account's folder what is assigned. `fetched` has what was missing.
+/// Makes an account's folder what is assigned. What was [`missing`] has been kept.
 ///
 /// # Errors
 /// The list would be too long, or a file cannot be written; what was there before runs on.
-pub(crate) fn write(
-    folder: &Path,
-    sensors: &[Assigned],
-    fetched: &BTreeMap<ArtifactDigest, Vec<u8>>,
-) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, sensors: &[Assigned]) -> io::Result<()> {
     let listed: Vec<Listed> = sensors.iter().map(Listed::of).collect();
     let list = serde_json::to_vec(&listed)?;
     // What could not be read back is not begun.
     check_length(&list)?;
     make_folder(folder)?;
-    // In memory before the first is replaced: a version that becomes current is in another's file.
-    let mut artifacts = BTreeMap::new();
-    let present = present(folder);
-    for (version, file) in listed.iter().flat_map(Listed::versions) {
-        let path = folder.join(&file);
-        if present.get(&version.sha256) == Some(&path) {
-            continue;
-        }
-        let bytes = match (fetched.get(&version.sha256), present.get(&version.sha256)) {
-            (Some(bytes), _) => bytes.clone(),
-            (None, Some(elsewhere)) => std::fs::read(elsewhere)?,
-            (None, None) => return Err(io::Error::other(format!("the artifact {} is not here", version.sha256))),
-        };
-        artifacts.insert(path, bytes);
-    }
+    let staged = Staged::of(folder, &listed)?;
     for (sensor, version) in sensors.iter().flat_map(|s| [&s.current].into_iter().chain(&s.next).map(move |v| (s, v))) {
         write_secrets(folder, sensor, version)?;
     }
@@ -205,9 +171,7 @@ pub(crate) fn write(
         // Where writing ends half-way, an artifact without a list would run on all instances.
         replace(&folder.join(LIST), NOTHING)?;
     }
-    for (path, bytes) in &artifacts {
-        replace(path, bytes)?;
-    }
+    staged.rename()?;
     replace(&folder.join(LIST), &list)?;
     clean(folder, &listed);
     Ok(())
@@ -271,18 +235,28 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
-/// By way of a file beside it, for this user alone from its first byte. A name with a dot before it is not looked at.
+/// By way of a file beside it.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| io::Error::other("it has no name"))?;
-    let beside = path.with_file_name(format!(".{name}.new"));
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&beside)?;
+    let beside = beside(path)?;
+    let mut file = create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(beside, path)
+}
+
+/// A name with a dot before it is not looked at.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| io::Error::other("it has no name"))?;
+    Ok(path.with_file_name(format!(".{name}.new")))
+}
+
+/// For this user alone from its first byte.
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 
 #[cfg(test)]
@@ -290,6 +264,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use sonde_inventory::Labels;
+    use sonde_inventory::assignment::MOST_ARTIFACT_BYTES;
     use uuid::Uuid;
 
     use super::*;
@@ -309,8 +284,8 @@ mod tests {
         Assigned { name, selector: Selector::default(), current, next, percent: 50 }
     }
 
-    fn fetched(all: &[&[u8]]) -> BTreeMap<ArtifactDigest, Vec<u8>> {
-        all.iter().map(|bytes| (ArtifactDigest::of(bytes), bytes.to_vec())).collect()
+    fn keep_all(folder: &Path, all: &[&[u8]]) {
+        all.iter().for_each(|bytes| keep(folder, ArtifactDigest::of(bytes), bytes).unwrap());
     }
 
     #[test]
@@ -319,9 +294,14 @@ mod tests {
         let folder = state.path().join("acme");
         let first = [sensor("web", version(b"one", Some("s3cret")), Some(version(b"two", None)))];
         assert_eq!(missing(&folder, &first).len(), 2);
-        assert!(write(&folder, &first, &fetched(&[b"one"])).is_err(), "one is not there");
-        assert!(read(&folder).is_none(), "and so nothing is listed");
-        write(&folder, &first, &fetched(&[b"one", b"two"])).unwrap();
+        keep_all(&folder, &[b"one", b"neither"]);
+        assert_eq!(missing(&folder, &first).len(), 1);
+        assert!(write(&folder, &first).is_err(), "one is not there");
+        let files = || std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!((read(&folder), files()), (Some(vec![]), 2), "the list, which has nothing, and what is kept");
+        keep_all(&folder, &[b"two"]);
+        write(&folder, &first).unwrap();
+        assert_eq!(files(), 4, "two artifacts, the list and the secrets");
         let list = read(&folder).unwrap();
         let secret = list[0].current.secret_files(&folder, &list[0].name)["key"].clone();
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "s3cret");
@@ -331,12 +311,12 @@ mod tests {
         let second = [sensor("web", version(b"two", None), None), sensor("db", version(b"two", None), None)];
         assert!(missing(&folder, &second).is_empty());
         let stamped = stamp(&folder);
-        write(&folder, &second, &fetched(&[])).unwrap();
+        write(&folder, &second).unwrap();
         assert_ne!(stamp(&folder), stamped);
         assert_eq!(std::fs::read(folder.join("web.wasm")).unwrap(), b"two");
         assert_eq!(std::fs::read(folder.join("db.wasm")).unwrap(), b"two");
         assert!(!secret.exists() && !folder.join("web.next.wasm").exists());
-        write(&folder, &[], &fetched(&[])).unwrap();
+        write(&folder, &[]).unwrap();
         assert!(!folder.join("web.wasm").exists() && read(&folder) == Some(vec![]));
     }
 
@@ -346,7 +326,7 @@ mod tests {
         let folder = state.path().join("acme");
         let mut long = sensor("web", version(b"one", None), None);
         long.current.config.insert("text".into(), "x".repeat(MOST_LIST_BYTES as usize));
-        let refused = write(&folder, &[long], &fetched(&[b"one"])).unwrap_err();
+        let refused = write(&folder, &[long]).unwrap_err();
         assert!(refused.to_string().contains("longer than"), "{refused}");
         assert!(!folder.exists(), "nothing was begun");
         assert_eq!(stamp(&folder), None);
@@ -359,8 +339,28 @@ mod tests {
         std::fs::remove_file(&list).unwrap();
         std::os::unix::fs::symlink("elsewhere", &list).unwrap();
         assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "no file");
-        write(&folder, &[sensor("web", version(b"one", None), None)], &fetched(&[b"one"])).unwrap();
+        keep_all(&folder, &[b"one"]);
+        write(&folder, &[sensor("web", version(b"one", None), None)]).unwrap();
         assert_eq!(read(&folder).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_as_it_should_be_is_not_written_again() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("acme");
+        let of = |names: &[&str]| -> Vec<Assigned> {
+            names.iter().map(|name| sensor(name, version(b"one", None), None)).collect()
+        };
+        keep_all(&folder, &[b"one"]);
+        write(&folder, &of(&["a", "b"])).unwrap();
+        let inodes = || ["a.wasm", "b.wasm"].map(|file| std::fs::metadata(folder.join(file)).unwrap().ino());
+        let before = inodes();
+        assert!(before[0] != before[1] && missing(&folder, &of(&["c"])).is_empty());
+        write(&folder, &of(&["a", "b", "c"])).unwrap();
+        assert_eq!((inodes(), std::fs::read(folder.join("c.wasm")).unwrap()), (before, b"one".to_vec()));
+        // More than an artifact can be is none, and is not read to see.
+        std::fs::File::create(folder.join("d.wasm")).unwrap().set_len(MOST_ARTIFACT_BYTES + 1).unwrap();
+        assert!(write(&folder, &[sensor("d", version(b"other", None), None)]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! each artifact that is not here; its digest is checked before anything is written. When no proxy answers, what is here runs on. What is not a proxy's, a folder that a person filled,
 //! is left alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,14 +137,15 @@ impl Carrier {
         let folder: PathBuf = folder.join(&name);
         let (at, sensors) = (folder.clone(), of_account.sensors.clone());
         let missing = tokio::task::spawn_blocking(move || assigned::missing(&at, &sensors)).await;
-        let mut fetched = BTreeMap::new();
+        let cannot = |error| format!("the sensors of account {name} cannot be written: {error}");
         for (sha256, bytes) in missing.map_err(|error| error.to_string())? {
-            fetched.insert(sha256, self.artifact(sha256, bytes).await?);
+            let (at, artifact) = (folder.clone(), self.artifact(sha256, bytes).await?);
+            let kept = tokio::task::spawn_blocking(move || assigned::keep(&at, sha256, &artifact)).await;
+            kept.map_err(|error| error.to_string())?.map_err(cannot)?;
         }
         let sensors = of_account.sensors.clone();
-        let written = tokio::task::spawn_blocking(move || assigned::write(&folder, &sensors, &fetched)).await;
-        let written = written.map_err(|error| error.to_string())?;
-        written.map_err(|error| format!("the sensors of account {name} cannot be written: {error}"))
+        let written = tokio::task::spawn_blocking(move || assigned::write(&folder, &sensors)).await;
+        written.map_err(|error| error.to_string())?.map_err(cannot)
     }
 
     /// An artifact whose digest is what it should be.
