@@ -18,12 +18,15 @@ pub struct BesideProxy {
     pub report: Report,
 }
 
+/// What was made of it.
+pub(crate) type Beside = (TcpListener, TlsFiles, Report);
+
 /// All that the agent listens with.
 pub(crate) struct Listeners {
     pub(crate) listener: TcpListener,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<TlsFiles>,
-    pub(crate) beside: Option<(TcpListener, TlsFiles, Report)>,
+    pub(crate) beside: Option<Beside>,
     pub(crate) admin: Option<std::net::TcpListener>,
 }
 
@@ -56,7 +59,7 @@ impl Listeners {
 }
 
 /// Binds the second listener, on loopback, and says in the report where it is.
-async fn listen_beside(beside: BesideProxy) -> Result<(TcpListener, TlsFiles, Report), StartError> {
+async fn listen_beside(beside: BesideProxy) -> Result<Beside, StartError> {
     let anywhere = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
     let failed = |source| StartError::Listen { address: anywhere, source };
     let listener = TcpListener::bind(anywhere).await.map_err(failed)?;

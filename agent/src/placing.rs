@@ -4,13 +4,12 @@
 //! is unchanged stays as it is, what is no longer allowed stops, and a new version that is refused leaves the old one running. State
 //! is kept here too, because it belongs to a sensor's place and not to a version of its code.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sonde_broker::{Client, OpenDoors};
-use sonde_collect::{Found, Match};
-use sonde_expo::name::sample_names;
+use sonde_collect::Match;
 use sonde_host::{Accounts, Digest, Grant, LoadError, Loader, Placement, Schedule, Sensor, Slot};
 use sonde_inventory::assignment::SensorStanding;
 use sonde_inventory::sensor::Selected;
@@ -27,7 +26,10 @@ use crate::report::claim;
 use crate::sensor_files::{NewFile, SensorFiles, Stamp};
 use crate::state_files::StateFiles;
 
+mod deciding;
 mod standings;
+
+use deciding::{decide, meant};
 
 /// What came of loading one file.
 pub(crate) struct Loaded {
@@ -45,6 +47,8 @@ struct PlacedAs {
     grant: Arc<Grant>,
     secrets: BTreeMap<String, PathBuf>,
     is_assigned: bool,
+    /// None is the operator. What another's sensor keeps is never this one's.
+    brought_by: Option<Arc<str>>,
 }
 
 /// What sensors are placed with.
@@ -91,7 +95,8 @@ impl Placing {
     /// Looks at the folders: begins to load what is new. True where what runs must be gone over again.
     pub(crate) fn look_at_files(&mut self, config: &Config) -> bool {
         // Files of many megabytes: not on a thread that serves.
-        let (look, pushed) = tokio::task::block_in_place(|| (self.files.look(&config.sensors_dir), self.pushed.look()));
+        let (look, pushed) =
+            tokio::task::block_in_place(|| (self.files.look(&config.sensors_dir, None), self.pushed.look()));
         let new = look.new.into_iter().map(|file| (None, file));
         for (pushed_by, file) in new.chain(pushed.new.into_iter().map(|(account, file)| (Some(account), file))) {
             self.load(pushed_by, file, config);
@@ -145,10 +150,10 @@ impl Placing {
     /// Takes slots away, their state kept.
     async fn end(&mut self, keys: Vec<(Uuid, Arc<str>)>) {
         for key in keys {
-            if let Some(InPlace { slot, .. }) = self.slots.remove(&key) {
+            if let Some(in_place) = self.slots.remove(&key) {
                 tracing::debug!(instance = %key.0, sensor = %key.1, "a sensor was taken away");
-                self.save(key.0, &slot);
-                self.with.schedule.remove(slot).await;
+                self.save(key.0, &in_place);
+                self.with.schedule.remove(in_place.slot).await;
             }
         }
     }
@@ -272,18 +277,21 @@ impl Placing {
             grant: grant.clone(),
             secrets: rule.secrets.clone(),
             is_assigned: rule.digest.is_some(),
+            brought_by: rule.pushed_by.clone(),
         };
         let account = self.with.accounts.account(&instance.owner, &config.share(&instance.owner));
         if let Some(before) = self.slots.get(&key) {
             if before.placed_as == placed_as {
                 return before.slot.clone();
             }
-            let slot = before.slot.clone();
-            self.save(instance.id(), &slot);
-            self.with.schedule.remove(slot).await;
+            self.save(instance.id(), before);
+            self.with.schedule.remove(before.slot.clone()).await;
         }
         let kernel =
             InstanceKernel { gate: instance.gate.clone(), threads: self.with.threads.clone(), floor: config.floor };
+        let brought_by = placed_as.brought_by.as_deref();
+        self.state.forget_others(instance.id(), brought_by, name);
+        let state = if grant.state { self.state.load(instance.id(), brought_by, name) } else { Vec::new() };
         let doors = self.with.broker.doors(instance.id(), &grant, &rule.secrets).await;
         let placement = Placement {
             target: instance.target,
@@ -292,7 +300,7 @@ impl Placing {
             account,
             doors: doors.as_ref().map(OpenDoors::number),
             kernel: Arc::new(kernel),
-            state: if grant.state { self.state.load(instance.id(), name) } else { Vec::new() },
+            state,
             grant,
         };
         let slot = self.with.schedule.place(placement).await;
@@ -311,89 +319,14 @@ impl Placing {
     }
 
     /// Keeps all state that has changed.
-    pub(crate) fn write_state(&mut self) {
-        let slots: Vec<_> = self.slots.iter().map(|((id, _), known)| (*id, known.slot.clone())).collect();
-        for (id, slot) in slots {
-            self.save(id, &slot);
-        }
+    pub(crate) fn write_state(&self) {
+        self.slots.iter().for_each(|((id, _), in_place)| self.save(*id, in_place));
     }
 
-    fn save(&self, id: Uuid, slot: &Slot) {
+    fn save(&self, id: Uuid, InPlace { slot, placed_as, .. }: &InPlace) {
         let Some(state) = slot.changed_state() else { return };
-        if let Err(error) = self.state.store(id, &slot.name, &state) {
+        if let Err(error) = self.state.store(id, placed_as.brought_by.as_deref(), &slot.name, &state) {
             tracing::warn!(instance = %id, sensor = %slot.name, %error, "a sensor's state could not be kept");
-        }
-    }
-}
-
-/// Manifest, rule and policy make a grant, or a sentence that says why not.
-fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]) -> Result<Grant, String> {
-    let asked = sensor.manifest.resolve(&rule.config);
-    let asked = asked.map_err(|error| error.to_string())?;
-    let grant = Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|r| r.to_string())?;
-    conflict(sensor, beside).map_or(Ok(grant), Err)
-}
-
-/// Whether a rule is for an instance. A rule with secrets is for none that a tenant may have made what it asks for: the secret would go
-/// to whoever listens there. The configuration refuses labels and images beside secrets; here nothing hangs on that.
-fn meant(rule: &SensorRule, found: &Found) -> bool {
-    let named = found.metadata.place.kubelets && rule.matching.name.is_some();
-    let chosen = !found.root_owned || named || rule.matching.asks_a_tenant();
-    rule.matching.matches(&found.subject()) && (rule.secrets.is_empty() || !chosen)
-}
-
-/// Whether a name that the sensor's families occupy belongs to one placed before it.
-fn conflict(sensor: &Sensor, beside: &[Placed]) -> Option<String> {
-    let families = sensor.families()?;
-    for other in beside.iter().filter_map(|placed| placed.slot.as_ref()) {
-        let theirs = other.sensor.families().unwrap_or_default();
-        let taken: HashSet<String> = theirs.iter().flat_map(|family| sample_names(&family.name, family.kind)).collect();
-        for family in families {
-            if sample_names(&family.name, family.kind).iter().any(|name| taken.contains(name)) {
-                let (family, owner) = (&family.name, &other.name);
-                return Some(format!("its family {family:?} belongs to the sensor {owner:?} on this instance"));
-            }
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use sonde_collect::metadata::Place;
-    use sonde_collect::{Metadata, Runtime};
-
-    use super::*;
-    use crate::owners::tests::found;
-
-    #[test]
-    fn secrets_go_nowhere_by_what_a_tenant_chose() {
-        let rule = |secret: bool, matching: Match| SensorRule {
-            name: "x".into(),
-            file: "x.wasm".into(),
-            pushed_by: None,
-            matching,
-            config: BTreeMap::new(),
-            secrets: secret.then(|| ("key".to_owned(), PathBuf::from("k"))).into_iter().collect(),
-            digest: None,
-        };
-        let labelled = Metadata { labels: vec![("a".into(), "b".into())], ..Metadata::default() };
-        let place = Place { kubelets: true, ..Place::default() };
-        let roots = found(Runtime::Docker, true, labelled.clone());
-        let users = found(Runtime::Docker, false, labelled.clone());
-        let kubelets = found(Runtime::Docker, true, Metadata { place, ..labelled });
-        let by_name = Match { name: Some("bank".into()), ..Match::default() };
-        let by_image = Match { image: Some("bank".into()), ..Match::default() };
-        let by_label = Match { labels: [("a".into(), "b".into())].into(), ..Match::default() };
-        for (matching, who, with_secrets) in [
-            (&by_name, &roots, true),
-            (&by_name, &users, false),
-            (&by_name, &kubelets, false),
-            (&by_image, &roots, false),
-            (&by_label, &roots, false),
-        ] {
-            assert!(meant(&rule(false, matching.clone()), who), "{matching:?}");
-            assert_eq!(meant(&rule(true, matching.clone()), who), with_secrets, "{matching:?}");
         }
     }
 }

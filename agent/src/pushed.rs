@@ -90,7 +90,7 @@ impl PushedSensors {
         for account in present {
             let of_account = self.accounts.entry(account.clone()).or_default();
             let folder = self.folder.join(&*account);
-            let files = of_account.files.look(&folder);
+            let files = of_account.files.look(&folder, Some(&account));
             look.changed |= files.changed;
             look.new.extend(files.new.into_iter().map(|file| (account.clone(), file)));
             let settings = settings(&folder, &of_account.files);
@@ -219,6 +219,21 @@ mod tests {
         let labels = Default::default();
         let id = uuid::Uuid::nil();
         pushed.rules(account, &Selected { id, name: "", alias: "", groups: &[], labels: &labels })
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_means_no_sensors() {
+        let state = tempfile::tempdir().unwrap();
+        let of_account = state.path().join(FOLDER).join("a");
+        std::fs::create_dir_all(&of_account).unwrap();
+        std::fs::write(of_account.join("x.wasm"), b"\0asm").unwrap();
+        let mut pushed = PushedSensors::new(state.path());
+        pushed.look();
+        assert_eq!(names(&pushed, "a"), ["x"]);
+        std::fs::File::create(of_account.join(assigned::LIST)).unwrap().set_len(1 << 30).unwrap();
+        assert!(pushed.look().changed);
+        assert_eq!(names(&pushed, "a"), Vec::<String>::new());
+        assert!(!pushed.look().changed);
     }
 
     #[test]

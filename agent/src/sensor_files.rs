@@ -17,6 +17,9 @@ use sonde_host::{LoadError, MAX_SENSOR_BYTES, Sensor};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
+/// Of an account's files together, those that are loaded and those that are read anew: a look holds what it reads in memory.
+pub(crate) const MOST_ACCOUNT_BYTES: u64 = 256 << 20;
+
 /// Which version of a file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -81,8 +84,9 @@ impl SensorFiles {
         self.files.get(name)
     }
 
-    /// Looks at the folder. Reads what is new, at most [`MAX_SENSOR_BYTES`] of each. A missing folder is an empty one.
-    pub(crate) fn look(&mut self, folder: &Path) -> Look {
+    /// Looks at the folder. Reads what is new, at most [`MAX_SENSOR_BYTES`] of each, and of an account's [`MOST_ACCOUNT_BYTES`] in all: by name,
+    /// what is beyond does not run. The operator's has no account. A missing folder is an empty one.
+    pub(crate) fn look(&mut self, folder: &Path, account: Option<&str>) -> Look {
         let mut look = Look::default();
         let mut present = Vec::new();
         match std::fs::read_dir(folder) {
@@ -92,8 +96,18 @@ impl SensorFiles {
                     let Ok(name) = entry.file_name().into_string() else { continue };
                     // A name beginning with a dot is a copy in progress.
                     if name.ends_with(".wasm") && !name.starts_with('.') {
-                        self.look_at(&name, &entry.path(), &mut look);
                         present.push(name);
+                    }
+                }
+                // Those that are within the bound are so at each look.
+                present.sort();
+                let mut bytes = 0;
+                for name in &present {
+                    let path = folder.join(name);
+                    bytes += size(&path);
+                    match account.filter(|_| bytes > MOST_ACCOUNT_BYTES) {
+                        Some(account) => self.leave_out(name, account, &mut look),
+                        None => self.look_at(name, &path, &mut look),
                     }
                 }
             }
@@ -116,6 +130,16 @@ impl SensorFiles {
             is_there
         });
         look
+    }
+
+    /// A file that is over its account's bound: nothing of it is read or stays loaded.
+    fn leave_out(&mut self, name: &str, account: &str, look: &mut Look) {
+        let file = self.files.entry(name.to_owned()).or_default();
+        (file.stamp, file.sensor, file.again) = (None, None, None);
+        let fault = format!(
+            "account {account} has more than {MOST_ACCOUNT_BYTES} bytes of sensors on this node, and this one is not run"
+        );
+        look.changed |= file.refuse(name, fault);
     }
 
     fn look_at(&mut self, name: &str, path: &Path, look: &mut Look) {
@@ -161,6 +185,12 @@ impl SensorFiles {
     }
 }
 
+/// What reading a file would bring: nothing where it is refused unread.
+fn size(path: &Path) -> u64 {
+    let file = std::fs::metadata(path).ok().filter(|file| file.is_file() && file.len() <= MAX_SENSOR_BYTES as u64);
+    file.map_or(0, |file| file.len())
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let sentence = |error: std::io::Error| format!("the file cannot be read: {error}");
     let mut options = std::fs::OpenOptions::new();
@@ -177,4 +207,38 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(MAX_SENSOR_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(sentence)?;
     if bytes.len() > MAX_SENSOR_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_an_accounts_bound_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str, bytes: u64| {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.set_len(bytes).unwrap();
+        };
+        let fit = MOST_ACCOUNT_BYTES / MAX_SENSOR_BYTES as u64;
+        for n in 0..fit {
+            // Sparse: it is read, and has no room on the disk.
+            of(&format!("{n:02}.wasm"), MAX_SENSOR_BYTES as u64);
+        }
+        of("a.wasm", MAX_SENSOR_BYTES as u64 + 1);
+        of("z.wasm", 1);
+        let mut files = SensorFiles::default();
+        let look = files.look(folder.path(), Some("acme"));
+        let bytes: usize = look.new.iter().map(|file| file.bytes.len()).sum();
+        assert_eq!((look.new.len() as u64, bytes as u64), (fit, MOST_ACCOUNT_BYTES));
+        drop(look);
+        let fault = files.get("z.wasm").unwrap().fault.clone().unwrap();
+        assert!(fault.contains("account acme has more than"), "{fault}");
+        assert!(!files.look(folder.path(), Some("acme")).changed, "it is said once");
+        // The operator has no such bound, and room that becomes free is taken.
+        assert_eq!(SensorFiles::default().look(folder.path(), None).new.len() as u64, fit + 1);
+        of("00.wasm", 1);
+        let names: Vec<_> = files.look(folder.path(), Some("acme")).new.into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["00.wasm", "z.wasm"]);
+    }
 }

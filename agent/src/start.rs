@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::finder::Finder;
 use crate::instance::Catalogue;
 use crate::keeper::{self, ConfigSource, Keeper, Order, Parts};
-use crate::listeners::{BesideProxy, Listeners};
+use crate::listeners::{Beside, BesideProxy, Listeners};
 use crate::node::NodeGate;
 use crate::node_id::node_id;
 use crate::placing::With;
@@ -233,12 +233,7 @@ impl Agent {
             tls: tls.clone(),
             base_url: url.clone(),
         });
-        let desk = Arc::new(Desk::new(room.clone(), reloader.clone()));
-        let at_desk = async move {
-            if let Some(listener) = at_admin {
-                admin::serve(listener, desk).await;
-            }
-        };
+        let at_desk = at_desk(at_admin, Desk::new(room.clone(), reloader.clone()));
         pulses::start(watched, pulses, notify.clone(), at_desk, stopping.clone())
             .map_err(|source| StartError::Thread { what: "the admin routes", source })?;
         let keeper = tokio::spawn(keeper.keep(refresh.1, orders.1, stopping.clone()));
@@ -246,15 +241,26 @@ impl Agent {
             tracing::info!(node = %reporter.node, "this node reports what runs on it; its certificate says sonde:node: and this id");
             tokio::spawn(reporter.run(ready.clone(), stopping.clone()));
         }
-        if let Some((listener, tls, _)) = beside {
-            // Nobody asks this one how it is: it has the same threads as the other.
-            let (_, unasked) = mpsc::channel(1);
-            tokio::spawn(serve::serve(listener, Some(tls), room.clone(), descriptors, unasked, stopping.clone()));
-        }
+        serve_beside(beside, &room, descriptors, &stopping);
         let server = tokio::spawn(serve::serve(listener, tls, room, descriptors, asks.1, stopping));
         tokio::spawn(first_look(refresh.0, is_ready));
         tokio::spawn(tell_ready(notify, ready.clone(), format!("serving at {url}")));
         Ok(Self { address, scheme, broker, stop, ready, reloader, keeper, server })
+    }
+}
+
+/// The admin routes, where there is a place for them.
+async fn at_desk(listener: Option<std::net::TcpListener>, desk: Desk) {
+    if let Some(listener) = listener {
+        admin::serve(listener, Arc::new(desk)).await;
+    }
+}
+
+/// Serves proxies beside this one's own listener, where there is one. Nobody asks this one how it is: it has the same threads as the other.
+fn serve_beside(beside: Option<Beside>, room: &Arc<Room>, descriptors: u64, stopping: &watch::Receiver<bool>) {
+    if let Some((listener, tls, _)) = beside {
+        let (_, unasked) = mpsc::channel(1);
+        tokio::spawn(serve::serve(listener, Some(tls), room.clone(), descriptors, unasked, stopping.clone()));
     }
 }
 

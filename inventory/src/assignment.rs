@@ -18,6 +18,8 @@ pub const SENSORS_PATH: &str = "/v1/tier/sensors";
 pub const ARTIFACTS_PATH: &str = "/v1/tier/artifacts/";
 /// The longest answer to [`SENSORS_PATH`].
 pub const MOST_ASSIGNMENT_BYTES: usize = 64 << 20;
+/// What is around the mark and the accounts in it, generously.
+const AROUND_BYTES: usize = 64;
 /// The largest artifact of any account: that of the class medium, beyond which an artifact store of its own is worth it.
 pub const MOST_ARTIFACT_BYTES: u64 = 16 << 20;
 /// Rows about sensors in one report, and bytes of a refusal.
@@ -31,6 +33,31 @@ pub struct Assignments {
     pub mark: String,
     #[serde(default)]
     pub accounts: Vec<OfAccount>,
+}
+
+impl Assignments {
+    /// Leaves out accounts until the rest is within [`MOST_ASSIGNMENT_BYTES`] as it is written: those first that have the most, so that one which fills
+    /// the answer takes nothing from others. Gives those left out.
+    pub fn fit(&mut self) -> Vec<AccountName> {
+        self.fit_in(MOST_ASSIGNMENT_BYTES)
+    }
+
+    fn fit_in(&mut self, most: usize) -> Vec<AccountName> {
+        let size = |of: &OfAccount| serde_json::to_vec(of).map_or(usize::MAX, |json| json.len() + 1);
+        let mut sizes: Vec<(usize, AccountName)> =
+            self.accounts.iter().map(|of| (size(of), of.account.clone())).collect();
+        sizes.sort();
+        let mut room = most.saturating_sub(self.mark.len() + AROUND_BYTES);
+        let fits = |(bytes, _): &&(usize, AccountName)| {
+            let left = room.checked_sub(*bytes);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        let kept = sizes.iter().take_while(fits).count();
+        let left_out: Vec<AccountName> = sizes.drain(kept..).map(|(_, account)| account).collect();
+        self.accounts.retain(|of| !left_out.contains(&of.account));
+        left_out
+    }
 }
 
 /// What an account pushed.
@@ -86,4 +113,41 @@ pub struct SensorStanding {
     pub running: u32,
     #[serde(default)]
     pub failing: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_the_largest_first() {
+        let of = |account: &str, bytes: usize| OfAccount {
+            account: AccountName::new(account).unwrap(),
+            sensors: vec![Assigned {
+                name: SensorName::new("web").unwrap(),
+                selector: Selector::default(),
+                current: AssignedVersion {
+                    sha256: ArtifactDigest::of(b"x"),
+                    bytes: 1,
+                    // Six bytes each, as it is written.
+                    config: BTreeMap::from([("a".to_owned(), "\u{1}".repeat(bytes))]),
+                    secrets: BTreeMap::new(),
+                },
+                next: None,
+                percent: 0,
+            }],
+        };
+        let accounts = vec![of("acme", 1000), of("flood", 5000), of("globex", 900)];
+        let mut all = Assignments { mark: "m".into(), accounts };
+        let mut fits = all.clone();
+        assert!(fits.fit().is_empty());
+        assert_eq!(fits, all);
+        let most = 30_000;
+        assert!(serde_json::to_vec(&all).unwrap().len() > most);
+        let mut cut = all.clone();
+        assert_eq!(cut.fit_in(most), [AccountName::new("flood").unwrap()]);
+        assert_eq!(cut.accounts, [all.accounts[0].clone(), all.accounts[2].clone()]);
+        assert!(serde_json::to_vec(&cut).unwrap().len() <= most);
+        assert_eq!(all.fit_in(1).len(), 3);
+    }
 }

@@ -17,6 +17,10 @@ use crate::labels::Labels;
 use crate::names::AccountName;
 use crate::report::is_group;
 
+mod settings;
+
+pub use settings::{check_account, check_config, check_secret_text, check_secrets};
+
 /// The longest name of a sensor, as its manifest has it.
 const NAME_BYTES: usize = 63;
 /// Settings of a version: some dozens of short values.
@@ -25,6 +29,9 @@ pub const CONFIG_BYTES: usize = 16 << 10;
 /// Secrets of a version, each as the broker takes it at most, and all of them.
 pub const MOST_SECRETS: usize = 16;
 pub const SECRET_BYTES: usize = 4 << 10;
+/// Settings, secrets and selectors of all of an account's sensors, as [`PushedSensor::settings_bytes`] counts them: a node is told of several
+/// accounts in one answer, and none may fill it.
+pub const MOST_SETTINGS_BYTES: usize = 4 << 20;
 /// A key of settings or secrets.
 const KEY_BYTES: usize = 64;
 /// Of each kind of selector.
@@ -46,6 +53,12 @@ pub enum SensorFault {
     TooLong { what: &'static str, most: usize },
     #[error("{what} has the key {key:?}: 1 to {KEY_BYTES} letters, digits, '_' and '-' are allowed")]
     Key { what: &'static str, key: String },
+    #[error("{what} has a control character in {key:?}: only line feeds, carriage returns and tabs are allowed")]
+    Control { what: &'static str, key: String },
+    #[error(
+        "the account's sensors would have {would} bytes of config, secrets and match together, and it may have {most}: remove some first"
+    )]
+    TooMuch { would: usize, most: usize },
     #[error("match has the group {0:?}, which is not one: 1 to 100 letters, digits, '_' and '-' are")]
     Group(String),
 }
@@ -252,6 +265,18 @@ impl PushedSensor {
         [&self.current].into_iter().chain(self.next.as_ref().map(|next| &next.version))
     }
 
+    /// What its settings, secrets and selector take in what a node is told: as they are written, so that escapes count. Secrets count as they are
+    /// sealed, which is longer than what is in them.
+    pub fn settings_bytes(&self) -> usize {
+        let written = |settings: serde_json::Result<Vec<u8>>| {
+            settings.expect("settings have string keys alone, and nothing else can fail").len()
+        };
+        let of_version = |version: &Version| {
+            written(serde_json::to_vec(&version.config)) + written(serde_json::to_vec(&version.secrets))
+        };
+        written(serde_json::to_vec(&self.selector)) + self.versions().map(of_version).sum::<usize>()
+    }
+
     /// What changes with any change of the record, and is the same at every proxy.
     pub fn mark(&self) -> String {
         let json = serde_json::to_vec(self).expect("records have string keys alone, and nothing else can fail");
@@ -272,52 +297,6 @@ pub fn is_among(percent: u8, sensor: &SensorName, instance: Uuid) -> bool {
     let digest: [u8; 32] = hash.finalize().into();
     // 2^16 is not a multiple of 100; nobody sees the difference.
     u16::from_be_bytes([digest[0], digest[1]]) % u16::from(WHOLE) < u16::from(percent)
-}
-
-/// Whether settings are within their bounds.
-///
-/// # Errors
-/// The first thing that is not.
-pub fn check_config(config: &BTreeMap<String, String>) -> Result<(), SensorFault> {
-    let what = "config";
-    check_keys(what, config.keys(), MOST_CONFIG_KEYS)?;
-    let bytes: usize = config.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if bytes > CONFIG_BYTES { Err(SensorFault::TooLong { what, most: CONFIG_BYTES }) } else { Ok(()) }
-}
-
-/// Whether secrets are within their bounds. The error has nothing of their values.
-///
-/// # Errors
-/// The first thing that is not.
-pub fn check_secrets<'a>(names: impl ExactSizeIterator<Item = (&'a String, usize)>) -> Result<(), SensorFault> {
-    let what = "secrets";
-    let names: Vec<_> = names.collect();
-    check_keys(what, names.iter().map(|(name, _)| *name), MOST_SECRETS)?;
-    if names.iter().any(|(_, bytes)| *bytes > SECRET_BYTES) {
-        return Err(SensorFault::TooLong { what: "a secret", most: SECRET_BYTES });
-    }
-    Ok(())
-}
-
-fn check_keys<'a>(
-    what: &'static str,
-    keys: impl ExactSizeIterator<Item = &'a String>,
-    most: usize,
-) -> Result<(), SensorFault> {
-    if keys.len() > most {
-        return Err(SensorFault::TooMany { what, most });
-    }
-    let is_key = |key: &str| {
-        (1..=KEY_BYTES).contains(&key.len())
-            && !key.starts_with('-')
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    };
-    for key in keys {
-        if !is_key(key) {
-            return Err(SensorFault::Key { what, key: key.chars().take(KEY_BYTES).collect() });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -377,21 +356,5 @@ mod tests {
         ] {
             assert!(of(json.clone()).check().is_err(), "{json}");
         }
-    }
-
-    #[test]
-    fn settings_and_secrets_are_bounded() {
-        let of = |key: &str, bytes: usize| BTreeMap::from([(key.to_owned(), "x".repeat(bytes))]);
-        assert_eq!(check_config(&of("port", 9)), Ok(()));
-        for broken in [of("", 1), of("a b", 1), of("a/b", 1), of("-a", 1), of("a", CONFIG_BYTES)] {
-            assert!(check_config(&broken).is_err());
-        }
-        let many: BTreeMap<String, String> = (0..=MOST_CONFIG_KEYS).map(|n| (n.to_string(), String::new())).collect();
-        assert!(check_config(&many).is_err());
-        let name = "password".to_owned();
-        assert_eq!(check_secrets([(&name, SECRET_BYTES)].into_iter()), Ok(()));
-        assert!(check_secrets([(&name, SECRET_BYTES + 1)].into_iter()).is_err());
-        assert!(check_secrets(many.keys().map(|name| (name, 0))).is_err());
-        assert_eq!(format!("{:?}", Sealed("aGVsbG8".into())), "sealed");
     }
 }

@@ -6,7 +6,7 @@
 //! proxies must have them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,16 @@ use sonde_inventory::assignment::{Assigned, AssignedVersion};
 use sonde_inventory::sensor::{Selected, Selector, is_among};
 use sonde_inventory::{ArtifactDigest, SensorName};
 
+mod artifacts;
+
+use artifacts::Staged;
+pub(crate) use artifacts::{keep, missing};
+
 /// What lies in an account's folder where a proxy fills it.
 pub(crate) const LIST: &str = "assigned.json";
 const SECRETS: &str = "secrets";
+/// A list of no sensors.
+const NOTHING: &[u8] = b"[]";
 /// A hundred sensors with all the settings they may have, twice.
 const MOST_LIST_BYTES: u64 = 16 << 20;
 const FOLDER_MODE: u32 = 0o700;
@@ -100,81 +107,72 @@ fn secrets_of(folder: &Path, sensor: &SensorName, sha256: ArtifactDigest) -> Pat
 
 /// What tells whether a list is another than it was.
 pub(crate) type ListStamp = (u64, u64, i64, i64);
+/// Of a list that cannot be looked at: no file has inode 0.
+const UNKNOWN: ListStamp = (0, 0, 0, 0);
 
-/// The list's stamp, where there is a list.
+/// Whether a proxy fills the folder: it has a list, of whatever kind.
+pub(crate) fn is_filled(folder: &Path) -> bool {
+    std::fs::symlink_metadata(folder.join(LIST)).is_ok()
+}
+
+/// The list's stamp. None is a folder without one, which a person filled; a list that cannot be read is still a list.
 pub(crate) fn stamp(folder: &Path) -> Option<ListStamp> {
-    let file = std::fs::symlink_metadata(folder.join(LIST)).ok()?;
-    let is_list = file.is_file() && file.len() <= MOST_LIST_BYTES;
-    is_list.then(|| (file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+    match std::fs::symlink_metadata(folder.join(LIST)) {
+        Ok(file) => Some((file.ino(), file.len(), file.ctime(), file.ctime_nsec())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Err(_) => Some(UNKNOWN),
+    }
 }
 
 /// The list; one that cannot be read is none, and its account's sensors stop.
 pub(crate) fn read(folder: &Path) -> Option<Vec<Listed>> {
     let path = folder.join(LIST);
-    let read = std::fs::read(&path).map_err(|error| error.to_string());
-    match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())) {
+    match read_list(&path) {
         Ok(list) => Some(list),
         Err(error) => {
-            tracing::error!(path = %path.display(), error, "the list of an account's sensors cannot be read");
+            tracing::error!(path = %path.display(), %error, "the list of an account's sensors cannot be read; they stop");
             None
         }
     }
 }
 
-/// Which artifacts the folder has by digest, of those that a list could name.
-fn present(folder: &Path) -> BTreeMap<ArtifactDigest, PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.map(|entry| entry.path()).filter(|path| {
-        path.extension().is_some_and(|extension| extension == "wasm")
-            && std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
-    });
-    files.filter_map(|path| Some((ArtifactDigest::of(&std::fs::read(&path).ok()?), path))).collect()
+fn read_list(path: &Path) -> io::Result<Vec<Listed>> {
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_LIST_BYTES + 1).read_to_end(&mut bytes)?;
+    check_length(&bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
-/// The artifacts that an assignment needs and the folder does not have.
-pub(crate) fn missing(folder: &Path, sensors: &[Assigned]) -> Vec<(ArtifactDigest, u64)> {
-    let present = present(folder);
-    let versions = sensors.iter().flat_map(|sensor| [&sensor.current].into_iter().chain(&sensor.next));
-    let missing: BTreeMap<ArtifactDigest, u64> = versions
-        .filter(|version| !present.contains_key(&version.sha256))
-        .map(|version| (version.sha256, version.bytes))
-        .collect();
-    missing.into_iter().collect()
+fn check_length(list: &[u8]) -> io::Result<()> {
+    if list.len() as u64 > MOST_LIST_BYTES {
+        return Err(io::Error::other(format!("the list is longer than {MOST_LIST_BYTES} bytes")));
+    }
+    Ok(())
 }
 
-/// Makes an account's folder what is assigned. `fetched` has what was missing.
+/// Makes an account's folder what is assigned. What was [`missing`] has been kept.
 ///
 /// # Errors
-/// A file cannot be written; what was there before runs on.
-pub(crate) fn write(
-    folder: &Path,
-    sensors: &[Assigned],
-    fetched: &BTreeMap<ArtifactDigest, Vec<u8>>,
-) -> io::Result<()> {
-    make_folder(folder)?;
-    // In memory before the first is replaced: a version that becomes current is in another's file.
-    let mut artifacts = BTreeMap::new();
-    let present = present(folder);
+/// The list would be too long, or a file cannot be written; what was there before runs on.
+pub(crate) fn write(folder: &Path, sensors: &[Assigned]) -> io::Result<()> {
     let listed: Vec<Listed> = sensors.iter().map(Listed::of).collect();
-    for (version, file) in listed.iter().flat_map(Listed::versions) {
-        let path = folder.join(&file);
-        if present.get(&version.sha256) == Some(&path) {
-            continue;
-        }
-        let bytes = match (fetched.get(&version.sha256), present.get(&version.sha256)) {
-            (Some(bytes), _) => bytes.clone(),
-            (None, Some(elsewhere)) => std::fs::read(elsewhere)?,
-            (None, None) => return Err(io::Error::other(format!("the artifact {} is not here", version.sha256))),
-        };
-        artifacts.insert(path, bytes);
-    }
+    let list = serde_json::to_vec(&listed)?;
+    // What could not be read back is not begun.
+    check_length(&list)?;
+    make_folder(folder)?;
+    let staged = Staged::of(folder, &listed)?;
     for (sensor, version) in sensors.iter().flat_map(|s| [&s.current].into_iter().chain(&s.next).map(move |v| (s, v))) {
         write_secrets(folder, sensor, version)?;
     }
-    for (path, bytes) in &artifacts {
-        replace(path, bytes)?;
+    if !is_filled(folder) {
+        // Where writing ends half-way, an artifact without a list would run on all instances.
+        replace(&folder.join(LIST), NOTHING)?;
     }
-    replace(&folder.join(LIST), &serde_json::to_vec(&listed)?)?;
+    staged.rename()?;
+    replace(&folder.join(LIST), &list)?;
     clean(folder, &listed);
     Ok(())
 }
@@ -237,18 +235,28 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
-/// By way of a file beside it, for this user alone from its first byte. A name with a dot before it is not looked at.
+/// By way of a file beside it.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| io::Error::other("it has no name"))?;
-    let beside = path.with_file_name(format!(".{name}.new"));
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&beside)?;
+    let beside = beside(path)?;
+    let mut file = create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(beside, path)
+}
+
+/// A name with a dot before it is not looked at.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| io::Error::other("it has no name"))?;
+    Ok(path.with_file_name(format!(".{name}.new")))
+}
+
+/// For this user alone from its first byte.
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 
 #[cfg(test)]
@@ -256,6 +264,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use sonde_inventory::Labels;
+    use sonde_inventory::assignment::MOST_ARTIFACT_BYTES;
     use uuid::Uuid;
 
     use super::*;
@@ -275,8 +284,8 @@ mod tests {
         Assigned { name, selector: Selector::default(), current, next, percent: 50 }
     }
 
-    fn fetched(all: &[&[u8]]) -> BTreeMap<ArtifactDigest, Vec<u8>> {
-        all.iter().map(|bytes| (ArtifactDigest::of(bytes), bytes.to_vec())).collect()
+    fn keep_all(folder: &Path, all: &[&[u8]]) {
+        all.iter().for_each(|bytes| keep(folder, ArtifactDigest::of(bytes), bytes).unwrap());
     }
 
     #[test]
@@ -285,9 +294,14 @@ mod tests {
         let folder = state.path().join("acme");
         let first = [sensor("web", version(b"one", Some("s3cret")), Some(version(b"two", None)))];
         assert_eq!(missing(&folder, &first).len(), 2);
-        assert!(write(&folder, &first, &fetched(&[b"one"])).is_err(), "one is not there");
-        assert!(read(&folder).is_none(), "and so nothing is listed");
-        write(&folder, &first, &fetched(&[b"one", b"two"])).unwrap();
+        keep_all(&folder, &[b"one", b"neither"]);
+        assert_eq!(missing(&folder, &first).len(), 1);
+        assert!(write(&folder, &first).is_err(), "one is not there");
+        let files = || std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!((read(&folder), files()), (Some(vec![]), 2), "the list, which has nothing, and what is kept");
+        keep_all(&folder, &[b"two"]);
+        write(&folder, &first).unwrap();
+        assert_eq!(files(), 4, "two artifacts, the list and the secrets");
         let list = read(&folder).unwrap();
         let secret = list[0].current.secret_files(&folder, &list[0].name)["key"].clone();
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "s3cret");
@@ -297,13 +311,56 @@ mod tests {
         let second = [sensor("web", version(b"two", None), None), sensor("db", version(b"two", None), None)];
         assert!(missing(&folder, &second).is_empty());
         let stamped = stamp(&folder);
-        write(&folder, &second, &fetched(&[])).unwrap();
+        write(&folder, &second).unwrap();
         assert_ne!(stamp(&folder), stamped);
         assert_eq!(std::fs::read(folder.join("web.wasm")).unwrap(), b"two");
         assert_eq!(std::fs::read(folder.join("db.wasm")).unwrap(), b"two");
         assert!(!secret.exists() && !folder.join("web.next.wasm").exists());
-        write(&folder, &[], &fetched(&[])).unwrap();
+        write(&folder, &[]).unwrap();
         assert!(!folder.join("web.wasm").exists() && read(&folder) == Some(vec![]));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_written_and_none_that_is_there_is_overlooked() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("acme");
+        let mut long = sensor("web", version(b"one", None), None);
+        long.current.config.insert("text".into(), "x".repeat(MOST_LIST_BYTES as usize));
+        let refused = write(&folder, &[long]).unwrap_err();
+        assert!(refused.to_string().contains("longer than"), "{refused}");
+        assert!(!folder.exists(), "nothing was begun");
+        assert_eq!(stamp(&folder), None);
+        std::fs::create_dir(&folder).unwrap();
+        let list = folder.join(LIST);
+        std::fs::File::create(&list).unwrap().set_len(MOST_LIST_BYTES + 1).unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "too long");
+        std::fs::write(&list, b"[{").unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "broken");
+        std::fs::remove_file(&list).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &list).unwrap();
+        assert!(stamp(&folder).is_some() && is_filled(&folder) && read(&folder).is_none(), "no file");
+        keep_all(&folder, &[b"one"]);
+        write(&folder, &[sensor("web", version(b"one", None), None)]).unwrap();
+        assert_eq!(read(&folder).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_as_it_should_be_is_not_written_again() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("acme");
+        let of = |names: &[&str]| -> Vec<Assigned> {
+            names.iter().map(|name| sensor(name, version(b"one", None), None)).collect()
+        };
+        keep_all(&folder, &[b"one"]);
+        write(&folder, &of(&["a", "b"])).unwrap();
+        let inodes = || ["a.wasm", "b.wasm"].map(|file| std::fs::metadata(folder.join(file)).unwrap().ino());
+        let before = inodes();
+        assert!(before[0] != before[1] && missing(&folder, &of(&["c"])).is_empty());
+        write(&folder, &of(&["a", "b", "c"])).unwrap();
+        assert_eq!((inodes(), std::fs::read(folder.join("c.wasm")).unwrap()), (before, b"one".to_vec()));
+        // More than an artifact can be is none, and is not read to see.
+        std::fs::File::create(folder.join("d.wasm")).unwrap().set_len(MOST_ARTIFACT_BYTES + 1).unwrap();
+        assert!(write(&folder, &[sensor("d", version(b"other", None), None)]).is_err());
     }
 
     #[test]

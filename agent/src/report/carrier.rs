@@ -4,7 +4,7 @@
 //! each artifact that is not here; its digest is checked before anything is written. When no proxy answers, what is here runs on. What is not a proxy's, a folder that a person filled,
 //! is left alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,14 +137,15 @@ impl Carrier {
         let folder: PathBuf = folder.join(&name);
         let (at, sensors) = (folder.clone(), of_account.sensors.clone());
         let missing = tokio::task::spawn_blocking(move || assigned::missing(&at, &sensors)).await;
-        let mut fetched = BTreeMap::new();
+        let cannot = |error| format!("the sensors of account {name} cannot be written: {error}");
         for (sha256, bytes) in missing.map_err(|error| error.to_string())? {
-            fetched.insert(sha256, self.artifact(sha256, bytes).await?);
+            let (at, artifact) = (folder.clone(), self.artifact(sha256, bytes).await?);
+            let kept = tokio::task::spawn_blocking(move || assigned::keep(&at, sha256, &artifact)).await;
+            kept.map_err(|error| error.to_string())?.map_err(cannot)?;
         }
         let sensors = of_account.sensors.clone();
-        let written = tokio::task::spawn_blocking(move || assigned::write(&folder, &sensors, &fetched)).await;
-        let written = written.map_err(|error| error.to_string())?;
-        written.map_err(|error| format!("the sensors of account {name} cannot be written: {error}"))
+        let written = tokio::task::spawn_blocking(move || assigned::write(&folder, &sensors)).await;
+        written.map_err(|error| error.to_string())?.map_err(cannot)
     }
 
     /// An artifact whose digest is what it should be.
@@ -175,7 +176,7 @@ impl Carrier {
 fn remove_others(folder: &Path, keep: &HashSet<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_other = entry.file_name().to_str().is_some_and(|name| !keep.contains(name));
-        if !is_other || assigned::stamp(&entry.path()).is_none() {
+        if !is_other || !assigned::is_filled(&entry.path()) {
             continue;
         }
         let removed = std::fs::remove_dir_all(entry.path());
@@ -187,5 +188,26 @@ fn remove_others(folder: &Path, keep: &HashSet<String>) {
                 tracing::warn!(path = %entry.path().display(), %error, "an account's sensors cannot be removed");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_any_list_goes_with_its_account() {
+        let state = tempfile::tempdir().unwrap();
+        for account in ["long", "broken", "kept", "persons"] {
+            std::fs::create_dir(state.path().join(account)).unwrap();
+            std::fs::write(state.path().join(account).join("x.wasm"), b"x").unwrap();
+        }
+        let list = |account: &str| std::fs::File::create(state.path().join(account).join(assigned::LIST)).unwrap();
+        list("long").set_len(1 << 30).unwrap();
+        list("broken");
+        list("kept");
+        remove_others(state.path(), &HashSet::from(["kept".to_owned()]));
+        let is_there = |account: &str| state.path().join(account).exists();
+        assert_eq!(["long", "broken", "kept", "persons"].map(is_there), [false, false, true, true]);
     }
 }
