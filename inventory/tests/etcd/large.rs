@@ -1,7 +1,10 @@
 //! Records of tenants at their largest, and more of them than one message may have.
 
+use std::sync::Arc;
+
 use etcd_client::Client;
-use sonde_inventory::{AccountName, ArtifactDigest, Catalogue, PushedSensor};
+use sonde_inventory::sweep::{parts, sweep};
+use sonde_inventory::{AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Silence, Write};
 
 use crate::cluster::{Cluster, Relay};
 use crate::records::until;
@@ -43,4 +46,23 @@ async fn a_page_that_is_too_large_is_read_in_parts_and_so_is_what_changed_meanwh
     put(&cluster, LARGE + 1).await;
     relay.heal();
     until(&catalogue, "all of them as they are now", |catalogue| all(LARGE + 1, catalogue)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sensors_without_an_owner_are_removed_also_where_each_is_large() {
+    let cluster = Cluster::start(1).await;
+    put(&cluster, LARGE).await;
+    let (store, catalogue) = follow(cluster.settings()).await;
+    until(&catalogue, "all of them", |catalogue| catalogue.ownerless_sensors().len() == SENSORS).await;
+    for part in parts(sweep(&catalogue, 0, &Silence::default(), std::time::Instant::now())) {
+        store.write(part).await.unwrap();
+    }
+    assert!(catalogue.ownerless_sensors().is_empty());
+    // As many of the largest that there are, in one transaction.
+    put(&cluster, 230_000).await;
+    until(&catalogue, "they are back", |catalogue| catalogue.ownerless_sensors().len() == SENSORS).await;
+    let all = catalogue.ownerless_sensors();
+    let all = all.into_iter().map(|sensor: Arc<PushedSensor>| Write::remove(Record::Sensor(sensor)));
+    store.write(all.collect()).await.unwrap();
+    assert!(catalogue.ownerless_sensors().is_empty());
 }
