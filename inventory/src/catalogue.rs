@@ -49,15 +49,26 @@ struct Records {
 /// What an account pushed.
 #[derive(Debug, Default)]
 struct OfAccount {
-    sensors: BTreeMap<SensorName, Arc<PushedSensor>>,
+    sensors: BTreeMap<SensorName, Marked>,
     /// Over all of them: it is asked for with each report of a node.
     mark: String,
 }
 
+/// A sensor with its mark, which is worked out once and before the lock is taken: a record may be 230 KB.
+#[derive(Debug)]
+struct Marked {
+    sensor: Arc<PushedSensor>,
+    mark: String,
+}
+
 impl OfAccount {
+    fn all(&self) -> impl Iterator<Item = &Arc<PushedSensor>> {
+        self.sensors.values().map(|marked| &marked.sensor)
+    }
+
     fn mark_anew(&mut self) {
         let mut hash = Sha256::new();
-        self.sensors.values().for_each(|sensor| hash.update(sensor.mark()));
+        self.sensors.values().for_each(|sensor| hash.update(&sensor.mark));
         self.mark = short(hash.finalize().into());
     }
 }
@@ -75,7 +86,11 @@ impl Catalogue {
         snapshot.accounts.into_iter().for_each(|account| fresh.put_account(account));
         snapshot.nodes.into_iter().for_each(|node| fresh.put_node(node));
         snapshot.instances.into_iter().for_each(|instance| fresh.put_instance(instance));
-        snapshot.sensors.into_iter().for_each(|sensor| fresh.put_sensor(sensor));
+        for sensor in snapshot.sensors {
+            let mark = sensor.mark();
+            fresh.put_sensor(sensor, mark);
+        }
+        fresh.sensors.values_mut().for_each(OfAccount::mark_anew);
         fresh.leases.extend(snapshot.leases);
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         fresh.accounts_revision += records.accounts_revision + 1;
@@ -88,11 +103,13 @@ impl Catalogue {
 
     /// Takes changes, all of them at once for whoever reads.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+        let mark = |change: &Change| if let Change::Sensor(sensor) = change { sensor.mark() } else { String::new() };
+        let marked: Vec<_> = changes.into_iter().map(|change| (mark(&change), change)).collect();
         {
             let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-            for change in changes {
-                records.apply(change);
-            }
+            let pushed = marked.into_iter().filter_map(|(mark, change)| records.apply(change, mark));
+            let pushed: BTreeSet<AccountName> = pushed.collect();
+            pushed.iter().for_each(|account| records.mark_anew(account));
         }
         self.move_on();
     }
@@ -193,26 +210,26 @@ impl Catalogue {
     }
 
     pub fn sensor(&self, account: &AccountName, name: &SensorName) -> Option<Arc<PushedSensor>> {
-        self.read().sensors.get(account)?.sensors.get(name).cloned()
+        Some(self.read().sensors.get(account)?.sensors.get(name)?.sensor.clone())
     }
 
     /// What an account pushed, by name.
     pub fn sensors_of(&self, account: &AccountName) -> Vec<Arc<PushedSensor>> {
         let records = self.read();
-        records.sensors.get(account).into_iter().flat_map(|of| of.sensors.values().cloned()).collect()
+        records.sensors.get(account).into_iter().flat_map(OfAccount::all).cloned().collect()
     }
 
     /// Sensors of accounts that are not there.
     pub fn ownerless_sensors(&self) -> Vec<Arc<PushedSensor>> {
         let records = self.read();
         let ownerless = records.sensors.iter().filter(|(account, _)| !records.accounts.contains_key(*account));
-        ownerless.flat_map(|(_, of)| of.sensors.values().cloned()).collect()
+        ownerless.flat_map(|(_, of)| of.all()).cloned().collect()
     }
 
     /// All artifacts that any sensor refers to.
     pub fn artifacts(&self) -> HashSet<ArtifactDigest> {
         let records = self.read();
-        let sensors = records.sensors.values().flat_map(|of| of.sensors.values());
+        let sensors = records.sensors.values().flat_map(OfAccount::all);
         sensors.flat_map(|sensor| sensor.versions()).map(|version| version.sha256).collect()
     }
 
@@ -248,19 +265,24 @@ impl Catalogue {
 }
 
 impl Records {
-    fn apply(&mut self, change: Change) {
+    /// Takes a change, with the mark where it is a sensor; returns the account whose sensors are to be marked anew.
+    fn apply(&mut self, change: Change, mark: String) -> Option<AccountName> {
         match change {
             Change::Account(account) => self.put_account(account),
             Change::Node(node) => self.put_node(node),
             Change::Instance(instance) => self.put_instance(instance),
-            Change::Sensor(sensor) => self.put_sensor(sensor),
+            Change::Sensor(sensor) => return Some(self.put_sensor(sensor, mark)),
             Change::Lease(node) => drop(self.leases.insert(node)),
             Change::Gone(Key::Lease(node)) => drop(self.leases.remove(&node)),
             Change::Gone(Key::Account(name)) => self.drop_account(&name),
             Change::Gone(Key::Node(id)) => drop(self.nodes.remove(&id)),
             Change::Gone(Key::Instance(id)) => self.drop_instance(id),
-            Change::Gone(Key::Sensor(account, name)) => self.drop_sensor(&account, &name),
+            Change::Gone(Key::Sensor(account, name)) => {
+                self.sensors.get_mut(&account)?.sensors.remove(&name)?;
+                return Some(account);
+            }
         }
+        None
     }
 
     fn put_account(&mut self, mut account: Account) {
@@ -294,15 +316,15 @@ impl Records {
         }
     }
 
-    fn put_sensor(&mut self, sensor: PushedSensor) {
-        let of_account = self.sensors.entry(sensor.account.clone()).or_default();
-        of_account.sensors.insert(sensor.name.clone(), Arc::new(sensor));
-        of_account.mark_anew();
+    fn put_sensor(&mut self, sensor: PushedSensor, mark: String) -> AccountName {
+        let account = sensor.account.clone();
+        let marked = Marked { sensor: Arc::new(sensor), mark };
+        self.sensors.entry(account.clone()).or_default().sensors.insert(marked.sensor.name.clone(), marked);
+        account
     }
 
-    fn drop_sensor(&mut self, account: &AccountName, name: &SensorName) {
+    fn mark_anew(&mut self, account: &AccountName) {
         let Some(of_account) = self.sensors.get_mut(account) else { return };
-        of_account.sensors.remove(name);
         of_account.mark_anew();
         if of_account.sensors.is_empty() {
             self.sensors.remove(account);

@@ -24,7 +24,7 @@ mod follow;
 mod keys;
 mod leases;
 
-use connection::{CallError, Connection};
+use connection::{CallError, Connection, MESSAGE_BYTES};
 use leases::Leases;
 
 /// How long a write waits for the catalogue to have what decided it.
@@ -164,9 +164,9 @@ impl Etcd {
     async fn read(&self, keys: &[String]) -> Result<Vec<Option<KeyValue>>, WriteError> {
         let reads: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.as_str(), None)).collect();
         let txn = Txn::new().and_then(reads);
-        let answer = self.shared.connection.call(|mut client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
+        let answer = self.shared.connection.call(|client| {
+            let (txn, mut kv) = (txn.clone(), client.kv_client().max_decoding_message_size(MESSAGE_BYTES));
+            async move { kv.txn(txn).await }
         });
         let answers = answer.await.map_err(unavailable)?.op_responses();
         let read = answers.into_iter().map(|answer| match answer {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
+use crate::change::Key;
 use crate::merge::settle;
 use crate::model::Node;
-use crate::write::{Record, Write};
+use crate::write::{MOST_WRITES, Record, Write};
 
 /// How long an instance that is gone is known as such: the contract's 15 minutes (design §5.4).
 pub const KEEP_GONE_MS: u64 = 15 * 60 * 1000;
@@ -24,6 +25,8 @@ const KEEP_SILENT_MS: u64 = 24 * 3600 * 1000;
 pub const SEEN_SILENT: Duration = Duration::from_secs(600);
 /// Changes of one sweep; the next has more.
 const MOST: usize = 1000;
+/// Sensors of one transaction: one may be 230 KB, and all of a transaction are read first.
+const MOST_SENSORS: usize = 8;
 
 /// Since when each node has been silent, as this process has seen it.
 #[derive(Debug, Default)]
@@ -55,7 +58,6 @@ pub fn sweep(catalogue: &Catalogue, now_ms: u64, silence: &Silence, now: Instant
     }
     let old = catalogue.gone_before(now_ms.saturating_sub(KEEP_GONE_MS), MOST);
     writes.extend(old.into_iter().map(|gone| Write::remove(Record::Instance(gone))));
-    writes.extend(catalogue.ownerless_sensors().into_iter().map(|sensor| Write::remove(Record::Sensor(sensor))));
     for node in catalogue.nodes() {
         let Some(is_known_silent) = speech(&node, catalogue.is_reachable(node.id)) else { continue };
         match node.silent_since_ms {
@@ -71,8 +73,17 @@ pub fn sweep(catalogue: &Catalogue, now_ms: u64, silence: &Silence, now: Instant
             }
         }
     }
+    // Last: tenants wrote them, and nothing else is to wait for what they wrote.
+    writes.extend(catalogue.ownerless_sensors().into_iter().map(|sensor| Write::remove(Record::Sensor(sensor))));
     writes.truncate(MOST);
     writes
+}
+
+/// The changes of a sweep in transactions that a store takes, in their order.
+pub fn parts(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let is_sensor = |write: &Write| matches!(write.key, Key::Sensor(..));
+    let (sensors, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(is_sensor);
+    others.chunks(MOST_WRITES).chain(sensors.chunks(MOST_SENSORS)).map(<[Write]>::to_vec).collect()
 }
 
 /// Of a node of which something is to be written: whether it is silent and known to be. Nodes that never report are never silent.

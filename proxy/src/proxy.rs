@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sonde_inventory::artifacts::Unreferred;
 use sonde_inventory::{Catalogue, Embedded, Store, StoreError};
 use sonde_listen::{Connections, Notify, Spare, raise_descriptors};
 use tokio::net::TcpListener;
@@ -281,6 +282,7 @@ fn door(
 async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
     let mut beat = tokio::time::interval(SWEEP_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unreferred = Unreferred::default();
     for round in 1_u32.. {
         tokio::select! {
             () = stopped(&mut stop) => return,
@@ -297,7 +299,7 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
             door.accounts.sweep(now);
             door.upstream.sweep(&door.catalogue);
             door.sensor_health.sweep(&door.catalogue);
-            door.sensors.sweep().await;
+            door.sensors.sweep(&mut unreferred).await;
         }
     }
 }

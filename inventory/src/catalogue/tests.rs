@@ -96,3 +96,29 @@ fn a_node_is_assigned_what_owners_there_pushed_and_the_mark_says_when_that_chang
     other.apply(sensors().into_iter().rev().map(Change::Sensor));
     assert_eq!(one.assignment_mark(node), other.assignment_mark(node));
 }
+
+/// Marking all of an account's sensors with each of them would take minutes here.
+const LONG: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn many_sensors_of_one_account_are_each_marked_once() {
+    let pushed = || (0..4000).map(|n| sensor("a", &format!("s{n}"), b"1"));
+    let began = std::time::Instant::now();
+    let (one, other) = (Catalogue::default(), Catalogue::default());
+    one.replace(Snapshot { sensors: pushed().collect(), ..Snapshot::default() });
+    other.apply(pushed().map(Change::Sensor));
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    for catalogue in [&one, &other] {
+        catalogue.apply([Change::Account(Account::new(name("a"))), Change::Instance(instance(7, "a"))]);
+    }
+    let node = Uuid::from_u128(1);
+    let mark = one.assignment_mark(node);
+    assert_eq!(mark, other.assignment_mark(node));
+    // One of them changed, and changed back; then all of them are gone at once.
+    one.apply([Change::Sensor(sensor("a", "s7", b"2"))]);
+    assert_ne!(mark, one.assignment_mark(node));
+    one.apply([Change::Sensor(sensor("a", "s7", b"1"))]);
+    assert_eq!(mark, one.assignment_mark(node));
+    one.apply(pushed().map(|sensor| Change::Gone(Key::Sensor(sensor.account, sensor.name))));
+    assert_eq!(one.assignment_mark(node), "");
+}

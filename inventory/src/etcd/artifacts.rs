@@ -6,6 +6,7 @@
 use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, Txn, TxnOp};
 use serde::{Deserialize, Serialize};
 
+use super::connection::MESSAGE_BYTES;
 use super::{Etcd, keys, unavailable};
 use crate::artifacts::{Bytes, Kept};
 use crate::assignment::MOST_ARTIFACT_BYTES;
@@ -79,9 +80,10 @@ impl Etcd {
     /// Only keys are read of the pieces.
     pub(crate) async fn artifacts(&self) -> Result<Vec<Kept>, WriteError> {
         let prefix = &self.shared.artifacts;
-        let keys = self.shared.connection.call(|mut client| {
+        let keys = self.shared.connection.call(|client| {
             let (prefix, options) = (prefix.clone(), GetOptions::new().with_prefix().with_keys_only());
-            async move { client.get(prefix, Some(options)).await }
+            let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES);
+            async move { kv.get(prefix, Some(options)).await }
         });
         let keys = keys.await.map_err(unavailable)?;
         let mut all = Vec::new();

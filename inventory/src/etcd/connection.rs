@@ -15,6 +15,8 @@ use crate::store::StoreError;
 /// How long a member may take to be connected to, and to answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// The largest answer that is taken: a page of records, or as many of the largest as one transaction reads.
+pub(super) const MESSAGE_BYTES: usize = 64 << 20;
 /// Whether a member is still there is asked so often, and it may take so long to say so.
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
@@ -135,6 +137,11 @@ fn may_do_elsewhere(error: &Error) -> bool {
         Internal(_) | IoError(_) | TransportError(_) | EndpointError(_) => true,
         _ => false,
     }
+}
+
+/// Whether an answer was larger than [`MESSAGE_BYTES`]. The code alone does not say: etcd has the same for a revision that is compacted.
+pub(super) fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.message().contains("message length too large"))
 }
 
 /// The error for a sentence: gRPC's have a lot around what matters.

@@ -1,26 +1,28 @@
 //! Following etcd: a snapshot, then every change after it, for as long as the store is open.
 //!
-//! A watch goes on after the last event that was taken, also at another member; only where etcd has compacted that away is there a new snapshot, which
-//! replaces all and so drops what ended meanwhile. Progress that we ask for says that the member is there and no more: etcd before 3.4.25 may
+//! A watch goes on after the last event that was taken, also at another member; only where etcd has compacted that away, or would tell more at once than is
+//! taken, is there a new snapshot, which replaces all and so drops what ended meanwhile. Progress that we ask for says that the member is there and no more: etcd before 3.4.25 may
 //! answer it ahead of events (its issue 15220), so nothing is taken from the revision in it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Error, EventType, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Error, EventType, GetOptions, GetResponse, KeyValue, KvClient, WatchOptions, WatchResponse, WatchStream,
+};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use super::connection::words;
+use super::connection::{MESSAGE_BYTES, is_too_large, words};
 use super::{Shared, keys};
 use crate::catalogue::Catalogue;
 use crate::change::{Change, Key, Snapshot};
 use crate::write::{Record, describe};
 
-/// Records of one page of a snapshot.
+/// Records of one page of a snapshot: most are small, and etcd counts what is left for each page, so that small pages of many records take long.
 const PAGE: i64 = 2000;
-/// The largest message: a page of the largest records.
-const MESSAGE_BYTES: usize = 64 << 20;
+/// Sensors have pages of their own: one may be 230 KB, and etcd has all of a page in memory.
+const PAGE_OF_SENSORS: i64 = 100;
 /// How often a member is asked whether it still is there, and how long it may say nothing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const SILENT_AFTER: Duration = Duration::from_secs(4);
@@ -30,15 +32,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a watch ended.
 enum Ended {
-    /// What it would go on from is not there any more.
-    Compacted,
+    /// What it would go on from cannot be had any more: it is compacted, or more at once than is taken.
+    Lost(String),
     Failed(String),
 }
 
 impl From<Error> for Ended {
     fn from(error: Error) -> Self {
         let why = words(&error);
-        if why.contains("compacted") { Self::Compacted } else { Self::Failed(why) }
+        if why.contains("compacted") || is_too_large(&error) { Self::Lost(why) } else { Self::Failed(why) }
     }
 }
 
@@ -64,8 +66,8 @@ impl Follower<'_> {
     async fn run(&mut self) {
         loop {
             match self.watch().await {
-                Ended::Compacted => {
-                    tracing::info!("etcd has compacted what was not heard of yet; everything is read again");
+                Ended::Lost(why) => {
+                    tracing::info!(why, "what was not heard of yet cannot be had from etcd; everything is read again");
                     self.next = None;
                 }
                 Ended::Failed(why) => {
@@ -148,7 +150,8 @@ impl Follower<'_> {
     fn took(&mut self, message: &WatchResponse) -> Option<Ended> {
         if message.canceled() {
             let compacted = message.compact_revision() > 0;
-            return Some(if compacted { Ended::Compacted } else { Ended::Failed(message.cancel_reason().to_owned()) });
+            let why = message.cancel_reason().to_owned();
+            return Some(if compacted { Ended::Lost(why) } else { Ended::Failed(why) });
         }
         let mut last = 0;
         let mut changes = Vec::with_capacity(message.events().len());
@@ -180,46 +183,82 @@ impl Follower<'_> {
 
     /// All records as of one revision, in pages; returns the revision.
     async fn snapshot(&self, client: &mut etcd_client::Client) -> Result<i64, Ended> {
-        let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES);
-        let end = prefix_end(&self.shared.prefix);
-        let mut from = self.shared.prefix.clone().into_bytes();
-        let mut revision = 0;
-        let mut snapshot = Snapshot::default();
-        let mut holders: Vec<(Uuid, i64)> = Vec::new();
+        let prefix = &self.shared.prefix;
+        let sensors = format!("{prefix}{}", keys::SENSORS).into_bytes();
+        let mut pages = Pages { kv: client.kv_client().max_decoding_message_size(MESSAGE_BYTES), revision: 0 };
+        let mut read = Read::default();
+        pages.read(prefix.clone().into_bytes(), &sensors, PAGE, |kv| read.take(kv, self.shared)).await?;
+        pages.read(sensors.clone(), &prefix_end(prefix), PAGE_OF_SENSORS, |kv| read.take(kv, self.shared)).await?;
+        self.shared.leases.replace_holders(read.holders);
+        self.catalogue.replace(read.snapshot);
+        self.shared.seen.send_replace(pages.revision);
+        Ok(pages.revision)
+    }
+}
+
+/// What is read in pages, as of one revision.
+struct Pages {
+    kv: KvClient,
+    /// None is said before the first page: it is then what that is of.
+    revision: i64,
+}
+
+impl Pages {
+    /// All from a key on and before another. A page that is too large is asked for anew with half as many, and so are those after it.
+    async fn read(
+        &mut self,
+        mut from: Vec<u8>,
+        end: &[u8],
+        mut most: i64,
+        mut take: impl FnMut(&KeyValue),
+    ) -> Result<(), Error> {
         loop {
-            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
-            let mut page = kv.get(from, Some(options)).await?;
-            if revision == 0 {
-                revision = page.header().map_or(0, |header| header.revision());
+            let mut page = match self.page(&from, end, most).await {
+                Err(error) if is_too_large(&error) && most > 1 => {
+                    most /= 2;
+                    continue;
+                }
+                page => page?,
+            };
+            if self.revision == 0 {
+                self.revision = page.header().map_or(0, |header| header.revision());
             }
             let more = page.more();
             let records = page.take_kvs();
-            for kv in &records {
-                let Some(key) = keys::parse(&self.shared.prefix, kv.key()) else { continue };
-                if let Key::Lease(node) = key {
-                    holders.push((node, kv.lease()));
-                }
-                match change(key, kv, self.shared) {
-                    Some(Change::Account(account)) => snapshot.accounts.push(account),
-                    Some(Change::Node(node)) => snapshot.nodes.push(node),
-                    Some(Change::Instance(instance)) => snapshot.instances.push(instance),
-                    Some(Change::Sensor(sensor)) => snapshot.sensors.push(sensor),
-                    Some(Change::Lease(node)) => snapshot.leases.push(node),
-                    Some(Change::Gone(_)) | None => {}
-                }
-            }
-            match records.last() {
-                Some(last) if more => {
-                    from = last.key().to_vec();
-                    from.push(0);
-                }
-                _ => break,
-            }
+            records.iter().for_each(&mut take);
+            let Some(last) = records.last().filter(|_| more) else { return Ok(()) };
+            from = last.key().to_vec();
+            from.push(0);
         }
-        self.shared.leases.replace_holders(holders);
-        self.catalogue.replace(snapshot);
-        self.shared.seen.send_replace(revision);
-        Ok(revision)
+    }
+
+    async fn page(&mut self, from: &[u8], end: &[u8], most: i64) -> Result<GetResponse, Error> {
+        let options = GetOptions::new().with_range(end).with_limit(most).with_revision(self.revision);
+        self.kv.get(from, Some(options)).await
+    }
+}
+
+/// What a snapshot has so far, and whose lease holds each node's key.
+#[derive(Default)]
+struct Read {
+    snapshot: Snapshot,
+    holders: Vec<(Uuid, i64)>,
+}
+
+impl Read {
+    fn take(&mut self, kv: &KeyValue, shared: &Shared) {
+        let Some(key) = keys::parse(&shared.prefix, kv.key()) else { return };
+        if let Key::Lease(node) = key {
+            self.holders.push((node, kv.lease()));
+        }
+        match change(key, kv, shared) {
+            Some(Change::Account(account)) => self.snapshot.accounts.push(account),
+            Some(Change::Node(node)) => self.snapshot.nodes.push(node),
+            Some(Change::Instance(instance)) => self.snapshot.instances.push(instance),
+            Some(Change::Sensor(sensor)) => self.snapshot.sensors.push(sensor),
+            Some(Change::Lease(node)) => self.snapshot.leases.push(node),
+            Some(Change::Gone(_)) | None => {}
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use crate::change::Key;
 use crate::names::AccountName;
 use crate::sensor::{ArtifactDigest, SensorName};
 
+/// What sensors' keys begin with, after the prefix.
+pub(super) const SENSORS: &str = "sensors/";
+
 /// The name of a record's key. `prefix` ends in a slash.
 pub(super) fn name(prefix: &str, key: &Key) -> String {
     match key {
@@ -14,7 +17,7 @@ pub(super) fn name(prefix: &str, key: &Key) -> String {
         Key::Node(id) => format!("{prefix}nodes/{id}"),
         Key::Instance(id) => format!("{prefix}instances/{id}"),
         Key::Lease(id) => format!("{prefix}leases/{id}"),
-        Key::Sensor(account, name) => format!("{prefix}sensors/{account}/{name}"),
+        Key::Sensor(account, name) => format!("{prefix}{SENSORS}{account}/{name}"),
     }
 }
 

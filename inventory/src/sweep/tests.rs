@@ -1,5 +1,5 @@
 use super::*;
-use crate::change::{Change, Key};
+use crate::change::Change;
 use crate::model::{Instance, State};
 
 const A: Uuid = Uuid::from_u128(0xa);
@@ -87,4 +87,30 @@ fn a_clock_that_jumps_takes_nobody_away() {
     assert!(catalogue.instance(X).is_some());
     sweep(&silence, 6 + KEEP_SILENT_MS, now + SEEN_SILENT * 2);
     assert!(catalogue.instance(X).is_none());
+}
+
+#[test]
+fn sensors_without_an_owner_hold_up_nothing_and_go_a_few_at_once() {
+    let catalogue = Catalogue::default();
+    let sensor = |n: usize| {
+        let version = serde_json::json!({ "sha256": "0".repeat(64), "bytes": 1, "pushed_at_ms": 1 });
+        let json = serde_json::json!({ "account": "acme", "name": format!("s{n}"), "current": version });
+        Change::Sensor(serde_json::from_value(json).unwrap())
+    };
+    catalogue.apply((0..=MOST).map(sensor));
+    catalogue.apply([Change::Node(node()), Change::Instance(instance(State::Gone, Some(1000)))]);
+    let writes = sweep(&catalogue, 1001 + KEEP_GONE_MS, &Silence::default(), Instant::now());
+    assert_eq!(writes.len(), MOST);
+    let parts = parts(writes);
+    let keys = |part: &[Write]| part.iter().map(|write| write.key.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        keys(&parts[0]),
+        [Key::Instance(X), Key::Node(A)],
+        "more sensors than one sweep takes are after the rest"
+    );
+    assert!(parts[1..].iter().all(|part| part.len() <= MOST_SENSORS));
+    assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), MOST);
+    parts.into_iter().flatten().for_each(|write| catalogue.apply([write.into_change()]));
+    swept(&catalogue, 1001 + KEEP_GONE_MS);
+    assert!(catalogue.ownerless_sensors().is_empty());
 }

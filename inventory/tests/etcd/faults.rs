@@ -25,7 +25,7 @@ async fn written(store: &Store, catalogue: &Arc<Catalogue>, n: u128) {
     }
 }
 
-async fn until_health(store: &Store, what: &str, is_so: impl Fn(&Health) -> bool) {
+pub async fn until_health(store: &Store, what: &str, is_so: impl Fn(&Health) -> bool) {
     let began = Instant::now();
     while !is_so(&store.health()) {
         assert!(began.elapsed() < DEADLINE, "not {what}: {:?}", store.health());

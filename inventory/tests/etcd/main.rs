@@ -5,6 +5,7 @@
 mod artifacts;
 mod cluster;
 mod faults;
+mod large;
 #[path = "../stores/records.rs"]
 mod records;
 mod secured;

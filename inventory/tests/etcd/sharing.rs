@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sonde_inventory::change::Snapshot;
 use sonde_inventory::etcd::{Etcd, EtcdSettings};
 use sonde_inventory::{Catalogue, Health, Record, Store, Write, WriteError};
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
+use crate::faults::until_health;
 use crate::records::{account, instance, node, until};
 
 pub async fn follow(settings: EtcdSettings) -> (Store, Arc<Catalogue>) {
@@ -107,6 +109,8 @@ async fn artifacts_are_shared_and_no_watch_hears_of_them() {
     let (other, others) = follow(cluster.settings()).await;
     until(&ones, "synced", Catalogue::is_synced).await;
     until(&others, "synced", Catalogue::is_synced).await;
+    until_health(&one, "current", |health| *health == Health::Current).await;
+    crate::artifacts::are_dropped_by_who_is_current_and_has_looked_twice(&one, &ones).await;
     crate::artifacts::live_as_long_as_they_are_referred_to(&one, &ones).await;
     let revision = *others.revisions().borrow();
     let bytes = crate::artifacts::large();
@@ -119,5 +123,11 @@ async fn artifacts_are_shared_and_no_watch_hears_of_them() {
     // One that starts later has the record, and not a byte of the artifact.
     let (third, thirds) = follow(cluster.settings()).await;
     until(&thirds, "a snapshot", |catalogue| catalogue.artifacts().contains(&sha256)).await;
-    assert_eq!(third.sweep_artifacts(&thirds, u64::MAX).await.unwrap(), 0);
+    assert_eq!(crate::artifacts::swept(&third, &thirds, u64::MAX).await, 0);
+    // A catalogue that nobody keeps current refers to nothing, and the store says so.
+    let (behind, stale) = (Store::Etcd(Etcd::new(cluster.settings()).unwrap()), Catalogue::default());
+    stale.replace(Snapshot::default());
+    assert!(stale.is_synced() && behind.health() != Health::Current);
+    assert_eq!(crate::artifacts::swept(&behind, &stale, u64::MAX).await, 0);
+    assert_eq!(other.artifact(sha256).await.unwrap(), Some(bytes));
 }

@@ -146,6 +146,7 @@ async fn artifacts_live_as_long_as_they_are_referred_to_and_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inventory.redb");
     let (store, catalogue) = open(&path).await;
+    crate::artifacts::are_dropped_by_who_is_current_and_has_looked_twice(&store, &catalogue).await;
     crate::artifacts::live_as_long_as_they_are_referred_to(&store, &catalogue).await;
     let bytes = crate::artifacts::large();
     let sha256 = store.put_artifact(bytes.clone(), 1).await.unwrap();
@@ -157,6 +158,6 @@ async fn artifacts_live_as_long_as_they_are_referred_to_and_over_a_restart() {
         catalogue.sensors_of(&sensor.account).iter().map(|known| (**known).clone()).collect::<Vec<_>>(),
         [sensor]
     );
-    assert_eq!(store.sweep_artifacts(&catalogue, u64::MAX).await.unwrap(), 0);
+    assert_eq!(crate::artifacts::swept(&store, &catalogue, u64::MAX).await, 0);
     assert_eq!(store.artifact(sha256).await.unwrap(), Some(bytes));
 }

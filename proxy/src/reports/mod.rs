@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes};
 use sonde_inventory::report::{MOST_BODY_BYTES, Refused, Report, Taken};
+use sonde_inventory::sweep::parts;
 use sonde_inventory::write::MOST_WRITES;
 use sonde_inventory::{Catalogue, Health, Instance, LEASE, Silence, Store, WriteError, merge, sweep};
 use tokio::sync::watch;
@@ -177,13 +178,24 @@ impl Reports {
 
     async fn sweep(&self, silence: &Silence) {
         let writes = sweep(&self.catalogue, now_ms(), silence, Instant::now());
-        for part in writes.chunks(MOST_WRITES) {
-            match self.store.write(part.to_vec()).await {
+        let (mut failed, mut why) = (0_u32, None);
+        for part in parts(writes) {
+            match self.store.write(part).await {
                 Ok(()) => {}
                 // Another proxy did it, or a report said something new: the next look sees.
                 Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return tracing::warn!(%error, "what is long gone cannot be forgotten now"),
+                Err(error) => {
+                    failed += 1;
+                    why.get_or_insert(error);
+                    // What is wrong with some records must not hold up the others; a store that is away holds up all.
+                    if self.store.health() != Health::Current {
+                        break;
+                    }
+                }
             }
+        }
+        if let Some(error) = why {
+            tracing::warn!(%error, failed, "what is long gone cannot be forgotten now");
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sonde_inventory::artifacts::Unreferred;
 use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_config, check_secrets};
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
@@ -368,9 +369,9 @@ impl Sensors {
         if would > most { Err(PushError::TooLarge { would, most }) } else { Ok(()) }
     }
 
-    /// Drops artifacts that nobody refers to.
-    pub(crate) async fn sweep(&self) {
-        match self.store.sweep_artifacts(&self.catalogue, now_ms()).await {
+    /// Drops artifacts that nobody refers to, and did not at the last sweep.
+    pub(crate) async fn sweep(&self, last: &mut Unreferred) {
+        match self.store.sweep_artifacts(&self.catalogue, now_ms(), last).await {
             Ok(0) => {}
             Ok(dropped) => tracing::info!(dropped, "artifacts that no sensor refers to any more were dropped"),
             Err(error) => tracing::warn!(%error, "artifacts that no sensor refers to cannot be dropped now"),
