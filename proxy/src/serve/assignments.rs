@@ -11,34 +11,28 @@ use http::{HeaderValue, Response, StatusCode};
 use sonde_inventory::assignment::{ARTIFACTS_PATH, Assigned, AssignedVersion, Assignments, OfAccount, SENSORS_PATH};
 use sonde_inventory::sensor::Version;
 use sonde_inventory::{ArtifactDigest, PushedSensor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use super::sending::{Kind, Sending, held};
 use crate::sensors::Sensors;
-
-/// Artifacts that are being sent: 16 MiB each at most.
-const SENT_AT_ONCE: usize = 16;
 
 pub(super) struct Assigning {
     sensors: Sensors,
-    sending: Arc<Semaphore>,
+    sending: Sending,
 }
 
-/// An artifact on its way, and its place.
-struct Sending {
-    bytes: Arc<Vec<u8>>,
-    _place: OwnedSemaphorePermit,
-}
+/// An artifact, shared by all who are being sent it.
+struct Whole(Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for Sending {
+impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.0
     }
 }
 
 impl Assigning {
     pub(super) fn new(sensors: Sensors) -> Self {
-        Self { sensors, sending: Arc::new(Semaphore::new(SENT_AT_ONCE)) }
+        Self { sensors, sending: Sending::default() }
     }
 
     /// Answers a node, which is known by its certificate.
@@ -51,7 +45,7 @@ impl Assigning {
         }
         let sha256 = path.strip_prefix(ARTIFACTS_PATH).and_then(|sha256| sha256.parse::<ArtifactDigest>().ok());
         match sha256.filter(|sha256| self.is_assigned(node, sha256)) {
-            Some(sha256) => self.artifact(sha256).await,
+            Some(sha256) => self.artifact(node, sha256).await,
             None => plain(StatusCode::NOT_FOUND, "there is no such thing here\n"),
         }
     }
@@ -68,6 +62,9 @@ impl Assigning {
     }
 
     fn assignments(&self, node: Uuid) -> Response<Bytes> {
+        let Some(place) = self.sending.place(node, Kind::List) else {
+            return later("this list is being sent to this node already; try again\n");
+        };
         // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
         let mark = self.sensors.catalogue().assignment_mark(node);
         let of_account = |sensors: Vec<Arc<PushedSensor>>| {
@@ -78,7 +75,7 @@ impl Assigning {
         let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the assignments cannot be written\n");
         };
-        let mut answer = Response::new(Bytes::from(json));
+        let mut answer = Response::new(held(json.into(), place));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         answer
     }
@@ -99,13 +96,13 @@ impl Assigning {
         }
     }
 
-    async fn artifact(&self, sha256: ArtifactDigest) -> Response<Bytes> {
-        let Ok(place) = self.sending.clone().try_acquire_owned() else {
-            return later("artifacts are being sent to many nodes; try again\n");
+    async fn artifact(&self, node: Uuid, sha256: ArtifactDigest) -> Response<Bytes> {
+        let Some(place) = self.sending.place(node, Kind::Artifact) else {
+            return later("artifacts are being sent to this node, or to many; try again\n");
         };
         match self.sensors.store().artifact(sha256).await {
             Ok(Some(bytes)) => {
-                let mut answer = Response::new(Bytes::from_owner(Sending { bytes, _place: place }));
+                let mut answer = Response::new(held(Bytes::from_owner(Whole(bytes)), place));
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/wasm"));
                 answer
             }
