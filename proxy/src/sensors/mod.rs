@@ -7,6 +7,7 @@
 mod artifact;
 mod bounds;
 mod change;
+mod placed;
 mod uploads;
 mod vault;
 mod view;
@@ -22,6 +23,7 @@ use sonde_inventory::{
 
 pub use artifact::ArtifactFault;
 pub use change::{Asked, Expected, Settings};
+pub(crate) use placed::{Placed, mark, placed_on};
 pub use uploads::{Upload, UploadFault, Uploads, receive};
 pub use vault::{Belongs, Vault, VaultError};
 pub(crate) use view::{shown, standing_of};

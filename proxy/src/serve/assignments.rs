@@ -1,8 +1,9 @@
 //! What a node is to run for accounts: `GET /v1/tier/sensors`, and `GET /v1/tier/artifacts/SHA256` for each of them.
 //!
-//! A node gets what belongs to accounts that own an instance on it, as the inventory has that, and nothing else: what another node runs is to this one as what is
+//! A node gets what is meant for an instance on it, as the inventory has that ([`placed_on`]), and nothing else: what another node runs is to this one as what is
 //! not there. Secrets leave sealed storage here and only here. Artifacts are sent to so many nodes at once; the others try again, and run on what they have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use sonde_inventory::{ArtifactDigest, PushedSensor};
 use uuid::Uuid;
 
 use super::sending::{Kind, Sending, held};
-use crate::sensors::Sensors;
+use crate::sensors::{Placed, Sensors, mark, placed_on};
 
 pub(super) struct Assigning {
     sensors: Sensors,
@@ -50,15 +51,10 @@ impl Assigning {
         }
     }
 
-    /// The sensors of each account that has an instance there.
-    fn of_accounts(&self, node: Uuid) -> impl Iterator<Item = Vec<Arc<PushedSensor>>> {
-        let catalogue = self.sensors.catalogue();
-        let owners = catalogue.owners_on(node).into_iter().filter(|owner| catalogue.account(owner).is_some());
-        owners.map(|owner| catalogue.sensors_of(&owner)).filter(|sensors| !sensors.is_empty())
-    }
-
     fn is_assigned(&self, node: Uuid, sha256: &ArtifactDigest) -> bool {
-        self.of_accounts(node).flatten().any(|sensor| sensor.versions().any(|version| version.sha256 == *sha256))
+        let refers = |sensor: &PushedSensor| sensor.versions().any(|version| version.sha256 == *sha256);
+        let placed = placed_on(self.sensors.catalogue(), node, refers);
+        placed.iter().flat_map(|(_, placed)| placed).any(|placed| placed.names(sha256))
     }
 
     fn assignments(&self, node: Uuid) -> Response<Bytes> {
@@ -66,12 +62,12 @@ impl Assigning {
             return later("this list is being sent to this node already; try again\n");
         };
         // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
-        let mark = self.sensors.catalogue().assignment_mark(node);
-        let of_account = |sensors: Vec<Arc<PushedSensor>>| {
-            let account = sensors.first()?.account.clone();
-            Some(OfAccount { account, sensors: sensors.iter().map(|sensor| self.assigned(sensor)).collect() })
+        let mark = mark(self.sensors.catalogue(), node);
+        let of_account = |(account, placed): (_, Vec<Placed>)| OfAccount {
+            account,
+            sensors: placed.iter().map(|placed| self.assigned(placed)).collect(),
         };
-        let accounts = self.of_accounts(node).filter_map(of_account).collect();
+        let accounts = placed_on(self.sensors.catalogue(), node, |_| true).into_iter().map(of_account).collect();
         let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the assignments cannot be written\n");
         };
@@ -80,19 +76,21 @@ impl Assigning {
         answer
     }
 
-    fn assigned(&self, sensor: &PushedSensor) -> Assigned {
-        let version = |version: &Version| AssignedVersion {
+    fn assigned(&self, placed: &Placed) -> Assigned {
+        let sensor = &placed.sensor;
+        let version = |version: &Version, runs: bool| AssignedVersion {
             sha256: version.sha256,
             bytes: version.bytes,
             config: version.config.clone(),
-            secrets: self.sensors.unseal(sensor, version),
+            secrets: if runs { self.sensors.unseal(sensor, version) } else { BTreeMap::new() },
         };
+        let next = sensor.next.as_ref().filter(|_| placed.runs_next);
         Assigned {
             name: sensor.name.clone(),
             selector: sensor.selector.clone(),
-            current: version(&sensor.current),
-            next: sensor.next.as_ref().map(|next| version(&next.version)),
-            percent: sensor.next.as_ref().map_or(0, |next| next.percent),
+            current: version(&sensor.current, placed.runs_current),
+            next: next.map(|next| version(&next.version, true)),
+            percent: next.map_or(0, |next| next.percent),
         }
     }
 
