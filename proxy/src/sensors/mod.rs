@@ -20,6 +20,7 @@ use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_con
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
 };
+use uuid::Uuid;
 
 pub use artifact::ArtifactFault;
 pub use change::{Asked, Expected, Settings};
@@ -77,12 +78,18 @@ pub struct Sensors {
     store: Store,
     catalogue: Arc<Catalogue>,
     vault: Option<Arc<Vault>>,
+    secrets_on_any_node: bool,
     pub uploads: Arc<Uploads>,
 }
 
 impl Sensors {
-    pub fn new(store: Store, catalogue: Arc<Catalogue>, vault: Option<Vault>) -> Self {
-        Self { store, catalogue, vault: vault.map(Arc::new), uploads: Arc::default() }
+    pub fn new(store: Store, catalogue: Arc<Catalogue>, vault: Option<Vault>, secrets_on_any_node: bool) -> Self {
+        Self { store, catalogue, vault: vault.map(Arc::new), secrets_on_any_node, uploads: Arc::default() }
+    }
+
+    /// Whether a node gets an account's secrets.
+    pub(crate) fn has_secrets(&self, node: Uuid, account: &AccountName) -> bool {
+        self.secrets_on_any_node || placed::is_named(&self.catalogue, node, account)
     }
 
     pub fn store(&self) -> &Store {

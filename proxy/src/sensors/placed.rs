@@ -1,7 +1,8 @@
 //! Of what accounts pushed, what a node runs: what is meant for an instance that lives there.
 //!
 //! Being an owner there is not enough. A node that is lied to, or lies, with an instance of its own making is told of the sensors whose selector means
-//! that one, and gets the secrets of the versions that it would run. A sensor's current version is named also where all there run the next, because the
+//! that one, and gets the secrets of the versions that it would run, where the operator has
+//! named the account for it ([`is_named`]). A sensor's current version is named also where all there run the next, because the
 //! list has it; its secrets are not. The mark of all that moves with what selectors look at, and costs a walk over a node's instances and none over its
 //! sensors: it is asked for with each report.
 
@@ -76,6 +77,12 @@ pub(crate) fn placed_on(
     living(catalogue, node).into_iter().filter_map(of_account).collect()
 }
 
+/// Whether the operator has said that an account may run on a node. That all may (`sonde node allow --all`, and nothing at all) names none.
+pub(super) fn is_named(catalogue: &Catalogue, node: Uuid, account: &AccountName) -> bool {
+    let node = catalogue.node(node);
+    node.is_some_and(|node| node.accounts.as_ref().is_some_and(|accounts| accounts.contains(account)))
+}
+
 /// What changes with anything that a node is to run; empty where that is nothing.
 pub(crate) fn mark(catalogue: &Catalogue, node: Uuid) -> String {
     let of_accounts = catalogue.assignment_mark(node);
@@ -84,6 +91,8 @@ pub(crate) fn mark(catalogue: &Catalogue, node: Uuid) -> String {
     }
     let mut all = of_accounts.into_bytes();
     for (owner, instances) in living(catalogue, node) {
+        // With it secrets come and go.
+        all.push(u8::from(is_named(catalogue, node, &owner)));
         let is_for_some = |sensor: &Arc<PushedSensor>| sensor.selector != Selector::default() || sensor.next.is_some();
         if !catalogue.sensors_of(&owner).iter().any(is_for_some) {
             continue;

@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use sonde_inventory::assignment::{ARTIFACTS_PATH, Assigned, AssignedVersion, Assignments, OfAccount, SENSORS_PATH};
 use sonde_inventory::sensor::Version;
-use sonde_inventory::{ArtifactDigest, PushedSensor};
+use sonde_inventory::{AccountName, ArtifactDigest, PushedSensor};
 use uuid::Uuid;
 
 use super::sending::{Kind, Sending, held};
@@ -63,9 +63,9 @@ impl Assigning {
         };
         // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
         let mark = mark(self.sensors.catalogue(), node);
-        let of_account = |(account, placed): (_, Vec<Placed>)| OfAccount {
-            account,
-            sensors: placed.iter().map(|placed| self.assigned(placed)).collect(),
+        let of_account = |(account, placed): (AccountName, Vec<Placed>)| {
+            let has_secrets = self.sensors.has_secrets(node, &account);
+            OfAccount { account, sensors: placed.iter().map(|placed| self.assigned(placed, has_secrets)).collect() }
         };
         let accounts = placed_on(self.sensors.catalogue(), node, |_| true).into_iter().map(of_account).collect();
         let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
@@ -76,13 +76,13 @@ impl Assigning {
         answer
     }
 
-    fn assigned(&self, placed: &Placed) -> Assigned {
+    fn assigned(&self, placed: &Placed, has_secrets: bool) -> Assigned {
         let sensor = &placed.sensor;
         let version = |version: &Version, runs: bool| AssignedVersion {
             sha256: version.sha256,
             bytes: version.bytes,
             config: version.config.clone(),
-            secrets: if runs { self.sensors.unseal(sensor, version) } else { BTreeMap::new() },
+            secrets: if runs && has_secrets { self.sensors.unseal(sensor, version) } else { BTreeMap::new() },
         };
         let next = sensor.next.as_ref().filter(|_| placed.runs_next);
         Assigned {
