@@ -70,6 +70,7 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawSensors {
     secrets_key: Option<PathBuf>,
+    secrets_on_any_node: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,6 +133,8 @@ pub struct Config {
     pub names: Option<NamesConfig>,
     /// The file with the key that tenants' secrets are sealed with; with an embedded store it is made where none is named. `None`: secrets are refused.
     pub secrets_key: Option<PathBuf>,
+    /// Whether nodes get an account's secrets also where the operator has not said that it may run there.
+    pub secrets_on_any_node: bool,
 }
 
 impl Config {
@@ -172,7 +175,10 @@ impl Config {
             ("store", (&self.store, &self.data_dir) != (&other.store, &other.data_dir)),
             ("bounds", self.bounds != other.bounds),
             ("names", self.names != other.names),
-            ("sensors", self.secrets_key != other.secrets_key),
+            (
+                "sensors",
+                (&self.secrets_key, self.secrets_on_any_node) != (&other.secrets_key, other.secrets_on_any_node),
+            ),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -207,6 +213,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     }
     let data_dir = folder.join(raw.data_dir.unwrap_or_default());
     let store = store::read(raw.store, folder, &data_dir, faults);
+    let secrets_on_any_node = raw.sensors.secrets_on_any_node;
     let secrets_key = secrets_key(raw.sensors, folder, store.as_ref(), &data_dir, faults);
     let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
     if lines > MOST_LINES {
@@ -230,6 +237,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         log_lines_per_second: lines,
         names,
         secrets_key,
+        secrets_on_any_node,
     })
 }
 

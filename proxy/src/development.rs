@@ -113,7 +113,8 @@ fn configuration(port: u16, own: &CertificateFiles, proxy: &CertificateFiles, ti
     format!(
         "# Written by `sonde up` at each start.\nsuffix = \"{SUFFIX}\"\n\n\
          [listen]\npublic = \"127.0.0.1:{port}\"\ntier = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
-         [tls]\ncertificate = {}\nkey = {}\n\n[tier]\ncertificate = {}\nkey = {}\nca = {}\n",
+         [tls]\ncertificate = {}\nkey = {}\n\n[tier]\ncertificate = {}\nkey = {}\nca = {}\n\n\
+         # It is one machine, and whose instances are on it is its own to say.\n[sensors]\nsecrets_on_any_node = true\n",
         path(&own.certificate),
         path(&own.key),
         path(&proxy.certificate),

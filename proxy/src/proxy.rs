@@ -114,7 +114,9 @@ impl Proxy {
         let (published, config_now) = watch::channel(Arc::new(config));
         let secrets_key = published.borrow().secrets_key.clone();
         let is_embedded = matches!(published.borrow().store, StoreConfig::Embedded(_));
-        let sensors = Sensors::new(store.clone(), catalogue.clone(), vault(secrets_key.as_deref(), is_embedded)?);
+        let vault = vault(secrets_key.as_deref(), is_embedded)?;
+        let on_any_node = published.borrow().secrets_on_any_node;
+        let sensors = Sensors::new(store.clone(), catalogue.clone(), vault, on_any_node);
         let door = Arc::new(door(config_now, sensors.clone(), upstream_files.as_ref(), public)?);
         let reloader = Reloader {
             path,

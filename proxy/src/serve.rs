@@ -10,6 +10,7 @@ mod lists;
 mod pace;
 mod routes;
 mod scrape;
+mod sending;
 mod sensor_logs;
 mod sensors;
 mod synthesis;

@@ -29,9 +29,11 @@ impl Config {
         ]);
         // Its own, which it makes, needs no name.
         let own = self.data_dir.join(super::OWN_SECRETS_KEY);
+        let mut sensors = table([("secrets_on_any_node", Value::Boolean(self.secrets_on_any_node))]);
         if let Some(key) = self.secrets_key.as_ref().filter(|key| **key != own) {
-            root.insert("sensors".into(), table([("secrets_key", text(key.display()))]).into());
+            sensors.insert("secrets_key".into(), text(key.display()));
         }
+        root.insert("sensors".into(), sensors.into());
         if let Some(tier) = &self.tier {
             root.insert("tier".into(), tier_table(tier).into());
         }

@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 use session::Session;
 
+use crate::sensors::mark;
+
 /// A body that takes longer is not waited for: a full list is a few MiB between machines of one cloud.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How often a report is merged anew because another changed the same records: each time one of them got on.
@@ -248,7 +250,7 @@ impl Reports {
         for refused in session.not_said_yet(&refused) {
             tracing::warn!(%node, instance = %refused.id, why = refused.why, "what a node says of an instance was not taken");
         }
-        let assignments = Some(self.catalogue.assignment_mark(node));
+        let assignments = Some(mark(&self.catalogue, node));
         Ok(Taken { lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX), refused, assignments })
     }
 

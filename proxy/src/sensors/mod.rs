@@ -5,12 +5,14 @@
 //! without any. What an account may push is bounded by its own limits, and what is another's is not looked at.
 
 mod artifact;
+mod bounds;
 mod change;
+mod placed;
 mod uploads;
 mod vault;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,10 +21,12 @@ use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_con
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
 };
+use uuid::Uuid;
 
 pub use artifact::ArtifactFault;
 pub use change::{Asked, Expected, Settings};
-pub use uploads::{UploadFault, Uploads, receive};
+pub(crate) use placed::{Placed, mark, placed_on};
+pub use uploads::{Upload, UploadFault, Uploads, receive};
 pub use vault::{Belongs, Vault, VaultError};
 pub(crate) use view::{shown, standing_of};
 
@@ -67,8 +71,6 @@ pub enum PushError {
 pub struct Pushed {
     pub sensor: Arc<PushedSensor>,
     pub is_new: bool,
-    /// Whether the account had none of its sensors run it before.
-    pub is_new_artifact: bool,
 }
 
 /// See the module. Cheap to clone.
@@ -77,12 +79,18 @@ pub struct Sensors {
     store: Store,
     catalogue: Arc<Catalogue>,
     vault: Option<Arc<Vault>>,
+    secrets_on_any_node: bool,
     pub uploads: Arc<Uploads>,
 }
 
 impl Sensors {
-    pub fn new(store: Store, catalogue: Arc<Catalogue>, vault: Option<Vault>) -> Self {
-        Self { store, catalogue, vault: vault.map(Arc::new), uploads: Arc::default() }
+    pub fn new(store: Store, catalogue: Arc<Catalogue>, vault: Option<Vault>, secrets_on_any_node: bool) -> Self {
+        Self { store, catalogue, vault: vault.map(Arc::new), secrets_on_any_node, uploads: Arc::default() }
+    }
+
+    /// Whether a node gets an account's secrets.
+    pub(crate) fn has_secrets(&self, node: Uuid, account: &AccountName) -> bool {
+        self.secrets_on_any_node || placed::is_named(&self.catalogue, node, account)
     }
 
     pub fn store(&self) -> &Store {
@@ -97,11 +105,18 @@ impl Sensors {
         self.catalogue.sensor(account, name).ok_or(PushError::NotFound)
     }
 
-    /// Keeps an artifact and makes it the sensor's current version, or its next for a part of the instances.
+    /// Keeps an artifact and makes it the sensor's current version, or its next for a part of the instances. `upload` pays for each time it goes to the
+    /// store, whatever comes of the push then.
     ///
     /// # Errors
     /// See [`PushError`].
-    pub async fn push(&self, asked: Asked<'_>, bytes: Vec<u8>, settings: &Settings) -> Result<Pushed, PushError> {
+    pub async fn push(
+        &self,
+        asked: Asked<'_>,
+        bytes: Vec<u8>,
+        settings: &Settings,
+        upload: &Upload,
+    ) -> Result<Pushed, PushError> {
         let manifest = artifact::manifest(&bytes)?;
         if let Some(selector) = &settings.selector {
             selector.check()?;
@@ -117,19 +132,26 @@ impl Sensors {
             artifact::check_config(&manifest, &version.config)?;
             pushed(asked, was, version, settings)
         };
-        let own = self.catalogue.sensors_of(asked.account);
-        let is_new_artifact = !own.iter().flat_map(|own| own.versions()).any(|version| version.sha256 == sha256);
         // Before anything is kept: what is refused costs the store nothing.
         let was = self.catalogue.sensor(asked.account, asked.name);
-        self.may(asked, was.as_deref(), &change(was.as_deref())?)?;
-        self.store.put_artifact(bytes.clone(), now_ms()).await?;
+        let becomes = change(was.as_deref())?;
+        self.may(asked, was.as_deref(), &becomes)?;
+        let is_as_it_was = was.as_deref() == Some(&becomes);
+        if is_as_it_was && self.store.has_artifact(sha256).await? {
+            return Ok(Pushed { sensor: Arc::new(becomes), is_new: false });
+        }
+        let keep = async || {
+            upload.kept(bytes.len() as u64);
+            self.store.put_artifact(bytes.clone(), now_ms()).await
+        };
+        keep().await?;
         let (sensor, is_new) = self.change(asked, change).await?;
         // Another proxy may have taken it for what nobody refers to, just before.
         if !self.store.has_artifact(sha256).await? {
-            self.store.put_artifact(bytes, now_ms()).await?;
+            keep().await?;
         }
         tracing::info!(account = %asked.account, sensor = %asked.name, %sha256, by = asked.by, "a sensor was pushed");
-        Ok(Pushed { sensor, is_new, is_new_artifact })
+        Ok(Pushed { sensor, is_new })
     }
 
     fn version(
@@ -211,7 +233,7 @@ impl Sensors {
         Err(busy(asked))
     }
 
-    /// Sets which instances it is for, and the settings of all its versions.
+    /// Sets which instances it is for, and the settings of all its versions. Those read its artifacts: the caller has a place for that in [`Uploads`].
     ///
     /// # Errors
     /// It is not there, or its manifest does not allow them.
@@ -224,7 +246,11 @@ impl Sensors {
         selector.map(Selector::check).transpose()?;
         if let Some(config) = config {
             check_config(config)?;
-            for version in self.get(asked.account, asked.name)?.versions() {
+            let was = self.get(asked.account, asked.name)?;
+            if !asked.expected.holds(Some(&was)) {
+                return Err(PushError::NotAsExpected);
+            }
+            for version in was.versions() {
                 let Some(bytes) = self.store.artifact(version.sha256).await? else { continue };
                 artifact::check_config(&artifact::manifest(&bytes)?, config)?;
             }
@@ -347,26 +373,11 @@ impl Sensors {
 
     /// Whether the account may have it so.
     fn may(&self, asked: Asked<'_>, was: Option<&PushedSensor>, becomes: &PushedSensor) -> Result<(), PushError> {
-        if !asked.expected.holds(was) {
-            return Err(PushError::NotAsExpected);
+        if asked.expected.holds(was) {
+            bounds::may(asked, was, becomes, &self.catalogue.sensors_of(asked.account))
+        } else {
+            Err(PushError::NotAsExpected)
         }
-        let is_kept =
-            |version: &Version| was.is_some_and(|was| was.versions().any(|kept| kept.sha256 == version.sha256));
-        if becomes.versions().all(is_kept) {
-            // Nothing is added: it may also where the operator has lowered the bounds.
-            return Ok(());
-        }
-        let others = self.catalogue.sensors_of(asked.account);
-        let others: Vec<_> = others.iter().filter(|other| other.name != *asked.name).collect();
-        if was.is_none() && others.len() >= asked.quota.sensors as usize {
-            return Err(PushError::TooMany(asked.quota.sensors));
-        }
-        // One copy of each is kept, and counts once.
-        let all = others.iter().flat_map(|other| other.versions()).chain(becomes.versions());
-        let would: u64 =
-            all.map(|version| (version.sha256, version.bytes)).collect::<HashMap<_, _>>().into_values().sum();
-        let most = asked.quota.all_sensors_bytes;
-        if would > most { Err(PushError::TooLarge { would, most }) } else { Ok(()) }
     }
 
     /// Drops artifacts that nobody refers to, and did not at the last sweep.

@@ -1,8 +1,8 @@
 //! Bodies that tenants send: bounded in size, in time, and in how many come at once.
 //!
 //! A digest is known only when the last byte is here, so an artifact is held until then: one upload of an account at once, and [`AT_ONCE`] of all, hold 16 MiB
-//! each at most. What is pushed and replaced at once lies in the store for a minute; so an account may push its own bound of bytes at once, and
-//! then that much each ten minutes.
+//! each at most, and so does what reads an artifact to look at its manifest. What is pushed and replaced at once lies in the store for a minute, and what is
+//! there already is written anew; so an account may push its own bound of bytes at once, and then that much each ten minutes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,13 +69,22 @@ impl Uploads {
     /// # Errors
     /// There is none now.
     pub fn begin(self: &Arc<Self>, account: &AccountName, allowance: u64) -> Result<Upload, UploadFault> {
+        let place = self.place(account, allowance)?;
+        let mut state = self.lock();
+        state.pushed.retain(|_, (bytes, at)| *bytes > 0.0 && at.elapsed() < REFILL);
+        let is_spent = state.left(account, allowance, Instant::now()) <= 0.0;
+        drop(state);
+        if is_spent { Err(UploadFault::Often) } else { Ok(place) }
+    }
+
+    /// A place for what holds an artifact and keeps none: no allowance is asked of it.
+    ///
+    /// # Errors
+    /// There is none now.
+    pub fn place(self: &Arc<Self>, account: &AccountName, allowance: u64) -> Result<Upload, UploadFault> {
         let mut state = self.lock();
         if state.under_way.len() >= AT_ONCE || state.under_way.contains(account) {
             return Err(UploadFault::Busy);
-        }
-        state.pushed.retain(|_, (bytes, at)| *bytes > 0.0 && at.elapsed() < REFILL);
-        if state.left(account, allowance, Instant::now()) <= 0.0 {
-            return Err(UploadFault::Often);
         }
         state.under_way.push(account.clone());
         Ok(Upload { uploads: self.clone(), account: account.clone(), allowance })
@@ -118,7 +127,7 @@ impl State {
 }
 
 impl Upload {
-    /// It was kept: it counts against what the account may push.
+    /// So much goes to the store: it counts against what the account may push, be it there already or not.
     pub fn kept(&self, bytes: u64) {
         let now = Instant::now();
         let mut state = self.uploads.lock();
@@ -186,6 +195,10 @@ mod tests {
         second.kept(60);
         drop(second);
         assert_eq!(uploads.begin(&account("a"), 100).unwrap_err(), UploadFault::Often);
+        // What keeps nothing may go on, one at once.
+        let looking = uploads.place(&account("a"), 100).unwrap();
+        assert_eq!(uploads.place(&account("a"), 100).unwrap_err(), UploadFault::Busy);
+        drop(looking);
         assert!(uploads.begin(&account("b"), 100).is_ok(), "another's is its own");
         // It fills up.
         let state = uploads.lock();

@@ -1,8 +1,9 @@
 //! What a node is to run for accounts: `GET /v1/tier/sensors`, and `GET /v1/tier/artifacts/SHA256` for each of them.
 //!
-//! A node gets what belongs to accounts that own an instance on it, as the inventory has that, and nothing else: what another node runs is to this one as what is
+//! A node gets what is meant for an instance on it, as the inventory has that ([`placed_on`]), and nothing else: what another node runs is to this one as what is
 //! not there. Secrets leave sealed storage here and only here. Artifacts are sent to so many nodes at once; the others try again, and run on what they have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,35 +11,29 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use sonde_inventory::assignment::{ARTIFACTS_PATH, Assigned, AssignedVersion, Assignments, OfAccount, SENSORS_PATH};
 use sonde_inventory::sensor::Version;
-use sonde_inventory::{ArtifactDigest, PushedSensor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sonde_inventory::{AccountName, ArtifactDigest, PushedSensor};
 use uuid::Uuid;
 
-use crate::sensors::Sensors;
-
-/// Artifacts that are being sent: 16 MiB each at most.
-const SENT_AT_ONCE: usize = 16;
+use super::sending::{Kind, Sending, held};
+use crate::sensors::{Placed, Sensors, mark, placed_on};
 
 pub(super) struct Assigning {
     sensors: Sensors,
-    sending: Arc<Semaphore>,
+    sending: Sending,
 }
 
-/// An artifact on its way, and its place.
-struct Sending {
-    bytes: Arc<Vec<u8>>,
-    _place: OwnedSemaphorePermit,
-}
+/// An artifact, shared by all who are being sent it.
+struct Whole(Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for Sending {
+impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.0
     }
 }
 
 impl Assigning {
     pub(super) fn new(sensors: Sensors) -> Self {
-        Self { sensors, sending: Arc::new(Semaphore::new(SENT_AT_ONCE)) }
+        Self { sensors, sending: Sending::default() }
     }
 
     /// Answers a node, which is known by its certificate.
@@ -51,61 +46,61 @@ impl Assigning {
         }
         let sha256 = path.strip_prefix(ARTIFACTS_PATH).and_then(|sha256| sha256.parse::<ArtifactDigest>().ok());
         match sha256.filter(|sha256| self.is_assigned(node, sha256)) {
-            Some(sha256) => self.artifact(sha256).await,
+            Some(sha256) => self.artifact(node, sha256).await,
             None => plain(StatusCode::NOT_FOUND, "there is no such thing here\n"),
         }
     }
 
-    /// The sensors of each account that has an instance there.
-    fn of_accounts(&self, node: Uuid) -> impl Iterator<Item = Vec<Arc<PushedSensor>>> {
-        let catalogue = self.sensors.catalogue();
-        let owners = catalogue.owners_on(node).into_iter().filter(|owner| catalogue.account(owner).is_some());
-        owners.map(|owner| catalogue.sensors_of(&owner)).filter(|sensors| !sensors.is_empty())
-    }
-
     fn is_assigned(&self, node: Uuid, sha256: &ArtifactDigest) -> bool {
-        self.of_accounts(node).flatten().any(|sensor| sensor.versions().any(|version| version.sha256 == *sha256))
+        let refers = |sensor: &PushedSensor| sensor.versions().any(|version| version.sha256 == *sha256);
+        let placed = placed_on(self.sensors.catalogue(), node, refers);
+        placed.iter().flat_map(|(_, placed)| placed).any(|placed| placed.names(sha256))
     }
 
     fn assignments(&self, node: Uuid) -> Response<Bytes> {
-        // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
-        let mark = self.sensors.catalogue().assignment_mark(node);
-        let of_account = |sensors: Vec<Arc<PushedSensor>>| {
-            let account = sensors.first()?.account.clone();
-            Some(OfAccount { account, sensors: sensors.iter().map(|sensor| self.assigned(sensor)).collect() })
+        let Some(place) = self.sending.place(node, Kind::List) else {
+            return later("this list is being sent to this node already; try again\n");
         };
-        let accounts = self.of_accounts(node).filter_map(of_account).collect();
+        // Before it is read what is there: what changes meanwhile has another mark, and is asked for again.
+        let mark = mark(self.sensors.catalogue(), node);
+        let of_account = |(account, placed): (AccountName, Vec<Placed>)| {
+            let has_secrets = self.sensors.has_secrets(node, &account);
+            OfAccount { account, sensors: placed.iter().map(|placed| self.assigned(placed, has_secrets)).collect() }
+        };
+        let accounts = placed_on(self.sensors.catalogue(), node, |_| true).into_iter().map(of_account).collect();
         let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the assignments cannot be written\n");
         };
-        let mut answer = Response::new(Bytes::from(json));
+        let mut answer = Response::new(held(json.into(), place));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         answer
     }
 
-    fn assigned(&self, sensor: &PushedSensor) -> Assigned {
-        let version = |version: &Version| AssignedVersion {
+    fn assigned(&self, placed: &Placed, has_secrets: bool) -> Assigned {
+        let sensor = &placed.sensor;
+        let version = |version: &Version, runs: bool| AssignedVersion {
             sha256: version.sha256,
             bytes: version.bytes,
             config: version.config.clone(),
-            secrets: self.sensors.unseal(sensor, version),
+            secrets: if runs && has_secrets { self.sensors.unseal(sensor, version) } else { BTreeMap::new() },
         };
+        let next = sensor.next.as_ref().filter(|_| placed.runs_next);
         Assigned {
             name: sensor.name.clone(),
             selector: sensor.selector.clone(),
-            current: version(&sensor.current),
-            next: sensor.next.as_ref().map(|next| version(&next.version)),
-            percent: sensor.next.as_ref().map_or(0, |next| next.percent),
+            current: version(&sensor.current, placed.runs_current),
+            next: next.map(|next| version(&next.version, true)),
+            percent: next.map_or(0, |next| next.percent),
         }
     }
 
-    async fn artifact(&self, sha256: ArtifactDigest) -> Response<Bytes> {
-        let Ok(place) = self.sending.clone().try_acquire_owned() else {
-            return later("artifacts are being sent to many nodes; try again\n");
+    async fn artifact(&self, node: Uuid, sha256: ArtifactDigest) -> Response<Bytes> {
+        let Some(place) = self.sending.place(node, Kind::Artifact) else {
+            return later("artifacts are being sent to this node, or to many; try again\n");
         };
         match self.sensors.store().artifact(sha256).await {
             Ok(Some(bytes)) => {
-                let mut answer = Response::new(Bytes::from_owner(Sending { bytes, _place: place }));
+                let mut answer = Response::new(held(Bytes::from_owner(Whole(bytes)), place));
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/wasm"));
                 answer
             }

@@ -162,11 +162,7 @@ impl Asking<'_> {
         let account = &self.caller.account.name;
         let upload = self.door.sensors.uploads.begin(account, quota.all_sensors_bytes)?;
         let bytes = receive(body, quota.sensor_bytes, |bytes| self.used.sent(bytes)).await?;
-        let length = bytes.len() as u64;
-        let pushed = self.door.sensors.push(self.asked(name, &expected, &quota), bytes, &settings).await?;
-        if pushed.is_new_artifact {
-            upload.kept(length);
-        }
+        let pushed = self.door.sensors.push(self.asked(name, &expected, &quota), bytes, &settings, &upload).await?;
         let mut answer = self.view(&pushed.sensor);
         if pushed.is_new {
             *answer.status_mut() = StatusCode::CREATED;
@@ -188,6 +184,10 @@ impl Asking<'_> {
                 let wanted: Configuration = parse(&self.small(body).await?)?;
                 let (selector, config) = (wanted.selector.as_ref(), wanted.config.as_ref());
                 let asked = self.asked(name, &expected, &quota);
+                // It reads artifacts as large as those that are uploaded.
+                let account = &self.caller.account.name;
+                let uploads = &self.door.sensors.uploads;
+                let _place = config.map(|_| uploads.place(account, quota.all_sensors_bytes)).transpose()?;
                 Ok(self.view(&*self.door.sensors.configure(asked, selector, config).await?))
             }
             Method::DELETE => Err(Refused::Method("GET, HEAD, PUT")),

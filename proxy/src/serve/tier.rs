@@ -1,7 +1,7 @@
 //! Where agents come in: reports of what runs on their nodes, and what these are to run, under each node's own certificate, and nothing else.
 //!
 //! Connections are as many as there are nodes, and bounded all the same. What a report may say is `reports`' to judge; here it is seen to that it is
-//! the node's own word. What `assignments` gives a node is of accounts that have something on it.
+//! the node's own word. What `assignments` gives a node is of accounts that have something on it. A connection on which an answer is not read is ended.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::assignments::Assigning;
+use super::sending::Overdue;
 use super::{SHORTEST_PAUSE, stopped};
 use crate::identity::{TierRole, tier_role};
 use crate::reports::{self, Reports};
@@ -76,13 +78,31 @@ async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, connections:
         }
     };
     let is_http2 = peer.is_http2();
-    let service = service_fn(|request: Request<Incoming>| {
+    let overdue = Overdue::default();
+    let answered = |request: Request<Incoming>| {
         connections.heard(id);
         // Asked for each request: the connection may outlive the certificate.
-        let (desk, role) = (desk.clone(), tier_role(&peer));
-        async move { Ok::<_, Infallible>(answer(&desk, role, request).await.map(Full::new)) }
+        let (desk, role, overdue) = (desk.clone(), tier_role(&peer), overdue.clone());
+        async move { overdue.watch(answer(&desk, role, request).await) }
+    };
+    tokio::select! {
+        () = speak(TokioIo::new(stream), is_http2, answered) => {}
+        () = overdue.comes() => {
+            tracing::warn!(role = ?tier_role(&peer), "an agent's connection was ended: an answer on it was not read in time");
+        }
+    }
+}
+
+/// Serves one connection for as long as it lasts.
+async fn speak<S, F>(stream: S, is_http2: bool, answered: impl Fn(Request<Incoming>) -> F)
+where
+    S: Read + Write + Unpin,
+    F: Future<Output = Response<Bytes>> + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = answered(request);
+        async move { Ok::<_, Infallible>(answer.await.map(Full::new)) }
     });
-    let stream = TokioIo::new(stream);
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -128,4 +148,83 @@ fn refused(status: StatusCode, why: &'static str) -> Response<Bytes> {
     let mut answer = Response::new(Bytes::from_static(why.as_bytes()));
     *answer.status_mut() = status;
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// More than the two ends of a connection hold.
+    const LARGE: usize = 1 << 20;
+    const READ_WITHIN: Duration = Duration::from_secs(60);
+
+    /// What `converse` does once it knows who is there; returns when it ended, and how.
+    async fn served(stream: tokio::io::DuplexStream, is_http2: bool) -> (Instant, bool) {
+        let overdue = Overdue::default();
+        let answered = |_| {
+            let overdue = overdue.clone();
+            async move { overdue.watch(Response::new(Bytes::from(vec![b'x'; LARGE]))) }
+        };
+        let is_overdue = tokio::select! {
+            () = speak(TokioIo::new(stream), is_http2, answered) => false,
+            () = overdue.comes() => true,
+        };
+        (Instant::now(), is_overdue)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_read_ends_its_connection() {
+        let begun = Instant::now();
+        let (mut agent, proxy) = tokio::io::duplex(1024);
+        let serving = tokio::spawn(served(proxy, false));
+        agent.write_all(b"GET / HTTP/1.1\r\nhost: p\r\n\r\n").await.unwrap();
+        // A byte each second is not reading it.
+        let drip = tokio::spawn(async move {
+            while agent.read_u8().await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let (ended, is_overdue) = serving.await.unwrap();
+        drip.abort();
+        assert!(is_overdue && ended - begun >= READ_WITHIN && ended - begun < READ_WITHIN * 2, "{:?}", ended - begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_a_window_ends_its_connection() {
+        let begun = Instant::now();
+        let (agent, proxy) = tokio::io::duplex(64 << 10);
+        let serving = tokio::spawn(served(proxy, true));
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(64 << 10);
+        let (mut sender, connection) = builder.handshake::<_, Full<Bytes>>(TokioIo::new(agent)).await.unwrap();
+        // It answers pings and takes no byte more than its window.
+        let speaking = tokio::spawn(connection);
+        let request = Request::get("http://p/").body(Full::default()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let (ended, is_overdue) = serving.await.unwrap();
+        assert!(is_overdue && ended - begun >= READ_WITHIN && ended - begun < READ_WITHIN * 2, "{:?}", ended - begun);
+        drop(answer);
+        speaking.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_answers_are_read_stays() {
+        let (mut agent, proxy) = tokio::io::duplex(1024);
+        let mut serving = tokio::spawn(served(proxy, false));
+        for _ in 0..3 {
+            agent.write_all(b"GET / HTTP/1.1\r\nhost: p\r\n\r\n").await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(agent.read_u8().await.unwrap());
+            }
+            agent.read_exact(&mut vec![0; LARGE]).await.unwrap();
+            let waited = tokio::time::timeout(HEAD_DEADLINE - Duration::from_secs(1), &mut serving).await;
+            assert!(waited.is_err(), "it was ended");
+        }
+        drop(agent);
+        assert!(!serving.await.unwrap().1);
+    }
 }

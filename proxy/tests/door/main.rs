@@ -11,6 +11,7 @@ mod meeting;
 mod names;
 mod neighbour;
 mod outcomes;
+mod paid;
 mod sensors;
 mod smuggling;
 mod tenancy;

@@ -254,8 +254,9 @@ async fn what_is_broken_too_large_or_too_much_is_refused() {
         "{}",
         second.text()
     );
-    // One copy is kept, and counts once.
-    set(json!({ "sensors": 2 })).await;
+    // The same under another name is another file on a node, and counts.
+    assert_eq!(send(&house, &acme, "PUT", "/v1/sensors/same", &[], &wasm).await.status, 507);
+    set(json!({ "sensors": 2, "all_sensors_bytes": wasm.len() * 4 })).await;
     assert_eq!(send(&house, &acme, "PUT", "/v1/sensors/same", &[], &wasm).await.status, 201);
     let third = send(&house, &acme, "PUT", "/v1/sensors/third", &[], &wasm).await;
     assert!(third.status == 507 && third.text().contains("has 2 sensors"), "{}", third.text());

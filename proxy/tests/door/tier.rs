@@ -64,6 +64,7 @@ async fn a_node_gets_what_is_its_own_with_secrets_open_and_nothing_else() {
     let house = House::start(&instances).await;
     let (acme, rival) = (house.token("acme", &BOTH, None).await, house.token("rival", &BOTH, None).await);
     let (ones, others) = (artifact("acme's"), artifact("rival's"));
+    allow(&house, NODE, "acme").await;
     let secrets = |secret: &str| json!({ "secrets": { "password": secret } }).to_string();
     send(&house, &acme, "PUT", "/v1/sensors/web", &[("x-sonde-push", &secrets("s3cret"))], &ones).await;
     send(&house, &rival, "PUT", "/v1/sensors/web", &[("x-sonde-push", &secrets("r1val"))], &others).await;
@@ -103,6 +104,55 @@ async fn a_node_gets_what_is_its_own_with_secrets_open_and_nothing_else() {
     report_of(&house, NODE, &report).await;
     assert!(assigned(&house, NODE).await.accounts.iter().all(|of| of.account == name("acme")));
     house.proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_invented_instance_brings_a_node_nothing_that_is_meant_for_others() {
+    let house = House::start(&[instance(1, "acme", json!({ "node": AWAY, "groups": ["db"] }))]).await;
+    let acme = house.token("acme", &BOTH, None).await;
+    let wasm = artifact("one");
+    allow(&house, AWAY, "acme").await;
+    let settings = json!({ "match": { "groups": ["db"] }, "secrets": { "password": "s3cret" } }).to_string();
+    send(&house, &acme, "PUT", "/v1/sensors/db", &[("x-sonde-push", &settings)], &wasm).await;
+    let report = |sequence: u64, groups: Value| {
+        let about = json!({ "hostname": "n", "url": "https://127.0.0.1:1" });
+        let instances = json!([{ "id": id(9), "owner": "acme", "state": "running", "groups": groups }]);
+        json!({ "node": NODE, "session": id(7), "sequence": sequence, "full": about, "instances": instances })
+    };
+    let path = format!("/v1/tier/artifacts/{}", ArtifactDigest::of(&wasm));
+    let first = report_of(&house, NODE, &report(1, json!([]))).await.assignments;
+    assert!(assigned(&house, NODE).await.accounts.is_empty());
+    assert_eq!(tier(&house, TierRole::Node(NODE), "GET", &path, vec![]).await.0, 404);
+    assert_eq!(assigned(&house, AWAY).await.accounts[0].sensors[0].current.secrets["password"], "s3cret");
+    // One that is meant has it, and the mark tells the node so.
+    let second = report_of(&house, NODE, &report(2, json!(["db"]))).await.assignments;
+    assert_ne!(first, second);
+    let own = assigned(&house, NODE).await;
+    assert_eq!((Some(&own.mark), own.accounts.len()), (second.as_ref(), 1));
+    // Not its secret, until the operator names the account for the node.
+    assert!(own.accounts[0].sensors[0].current.secrets.is_empty(), "{own:?}");
+    allow(&house, NODE, "acme").await;
+    let named = assigned(&house, NODE).await;
+    assert_eq!(named.accounts[0].sensors[0].current.secrets["password"], "s3cret");
+    assert_ne!(named.mark, own.mark);
+    assert_eq!(tier(&house, TierRole::Node(NODE), "GET", &path, vec![]).await.0, 200);
+    house.proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_may_have_secrets_on_any_node() {
+    let instances = [instance(1, "acme", json!({}))];
+    let house = House::configured(&instances, "sensors = { secrets_on_any_node = true }").await;
+    let acme = house.token("acme", &BOTH, None).await;
+    let settings = json!({ "secrets": { "password": "s3cret" } }).to_string();
+    send(&house, &acme, "PUT", "/v1/sensors/web", &[("x-sonde-push", &settings)], &artifact("one")).await;
+    let own = assigned(&house, NODE).await;
+    assert_eq!(own.accounts[0].sensors[0].current.secrets["password"], "s3cret");
+    house.proxy.stop().await;
+}
+
+async fn allow(house: &House, node: Uuid, account: &str) {
+    house.proxy.accounts().allow(node, Some(&[name(account)])).await.unwrap();
 }
 
 async fn report_of(house: &House, node: Uuid, report: &Value) -> Taken {
