@@ -33,7 +33,7 @@ pub const SECRET_BYTES: usize = 4 << 10;
 /// accounts in one answer, and none may fill it.
 pub const MOST_SETTINGS_BYTES: usize = 4 << 20;
 /// A key of settings or secrets.
-const KEY_BYTES: usize = 64;
+const KEY_BYTES: usize = 63;
 /// Of each kind of selector.
 const MOST_SELECTORS: usize = 32;
 const SELECTOR_BYTES: usize = 256;
@@ -51,7 +51,9 @@ pub enum SensorFault {
     TooMany { what: &'static str, most: usize },
     #[error("{what} is longer than {most} bytes")]
     TooLong { what: &'static str, most: usize },
-    #[error("{what} has the key {key:?}: 1 to {KEY_BYTES} letters, digits, '_' and '-' are allowed")]
+    #[error(
+        "{what} has the key {key:?}: a key begins with a-z, goes on with a-z, 0-9, - and _, and has at most {KEY_BYTES} bytes"
+    )]
     Key { what: &'static str, key: String },
     #[error("{what} has a control character in {key:?}: only line feeds, carriage returns and tabs are allowed")]
     Control { what: &'static str, key: String },

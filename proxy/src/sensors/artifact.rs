@@ -25,6 +25,8 @@ pub enum ArtifactFault {
     Manifest(String),
     #[error("its manifest does not allow these settings: {0}")]
     Config(String),
+    #[error("its manifest does not ask for a secret {key:?} (it asks for: {named})")]
+    Secret { key: String, named: String },
 }
 
 /// Its manifest, if it is a component that has a valid one.
@@ -47,6 +49,18 @@ pub fn manifest(bytes: &[u8]) -> Result<Manifest, ArtifactFault> {
 /// They are not.
 pub fn check_config(manifest: &Manifest, config: &BTreeMap<String, String>) -> Result<(), ArtifactFault> {
     manifest.resolve(config).map(drop).map_err(|error| ArtifactFault::Config(error.to_string()))
+}
+
+/// Whether a manifest asks for these secrets: one that it does not name reaches no run.
+///
+/// # Errors
+/// It does not.
+pub fn check_secrets<'a>(manifest: &Manifest, keys: impl IntoIterator<Item = &'a String>) -> Result<(), ArtifactFault> {
+    let named = &manifest.capabilities.secrets;
+    match keys.into_iter().find(|key| !named.contains(key)) {
+        Some(key) => Err(ArtifactFault::Secret { key: key.clone(), named: named.join(", ") }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

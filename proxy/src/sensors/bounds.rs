@@ -1,4 +1,4 @@
-//! How many sensors an account has, and how many bytes they are together. Pure.
+//! How many sensors an account has, and how many bytes they and their settings are together. Pure.
 //!
 //! The store has one copy of an artifact; a node has a file for each version of each name. So each of them counts, or a hundred names for one artifact
 //! would fill the nodes' disks and cost the account next to nothing.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sonde_inventory::PushedSensor;
-use sonde_inventory::sensor::Version;
+use sonde_inventory::sensor::{Version, check_account};
 
 use super::{Asked, PushError};
 
@@ -17,6 +17,10 @@ pub(super) fn may(
     becomes: &PushedSensor,
     own: &[Arc<PushedSensor>],
 ) -> Result<(), PushError> {
+    // Where less is made of it than there was, it may also be over the bound still.
+    if was.is_none_or(|was| becomes.settings_bytes() > was.settings_bytes()) {
+        check_account(own.iter().map(|other| &**other).filter(|other| other.name != *asked.name).chain([becomes]))?;
+    }
     let is_kept = |version: &Version| was.is_some_and(|was| was.versions().any(|kept| kept.sha256 == version.sha256));
     if becomes.versions().all(is_kept) {
         // Nothing is added: it may also where the operator has lowered the bounds.
@@ -72,5 +76,25 @@ mod tests {
         // A next version is one more, also where another name has it.
         over(&names[0], Some(&own[0]), &sensor(&names[0], Some(version("two", 16))));
         may(asked(&names[0]), Some(&own[0]), &sensor(&names[0], None), &own).unwrap();
+    }
+
+    #[test]
+    fn settings_of_all_sensors_together_have_a_bound_and_may_always_become_less() {
+        let quota = Quota { sensors: 1000, sensor_bytes: 16, all_sensors_bytes: 1 << 30, ..Quota::default() };
+        let (account, expected) = (AccountName::new("acme").unwrap(), Expected::Anything);
+        let with = |n: usize, bytes: usize| {
+            let mut sensor = sensor(&SensorName::new(&format!("n{n}")).unwrap(), None);
+            sensor.current.config = [("key".to_owned(), "x".repeat(bytes))].into();
+            sensor
+        };
+        let many = sonde_inventory::sensor::MOST_SETTINGS_BYTES / (16 << 10);
+        let own: Vec<Arc<PushedSensor>> = (0..many).map(|n| Arc::new(with(n, 16 << 10))).collect();
+        let try_it = |was: Option<&PushedSensor>, becomes: &PushedSensor| {
+            let asked = Asked { account: &account, name: &becomes.name, by: "", expected: &expected, quota: &quota };
+            may(asked, was, becomes, &own)
+        };
+        assert!(matches!(try_it(None, &with(many, 16 << 10)), Err(PushError::Fault(_))));
+        assert!(matches!(try_it(Some(&own[0]), &with(0, 20 << 10)), Err(PushError::Fault(_))));
+        try_it(Some(&own[0]), &with(0, 1 << 10)).unwrap();
     }
 }

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sonde_inventory::artifacts::Unreferred;
-use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, check_config, check_secrets};
+use sonde_inventory::sensor::{
+    Rollout, Selector, SensorFault, Version, check_config, check_secret_text, check_secrets,
+};
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
 };
@@ -130,6 +132,7 @@ impl Sensors {
             let version = self.version(asked, was, (sha256, bytes.len() as u64), settings)?;
             check_config(&version.config)?;
             artifact::check_config(&manifest, &version.config)?;
+            artifact::check_secrets(&manifest, version.secrets.keys())?;
             pushed(asked, was, version, settings)
         };
         // Before anything is kept: what is refused costs the store nothing.
@@ -182,6 +185,7 @@ impl Sensors {
         secrets: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, Sealed>, PushError> {
         check_secrets(secrets.iter().map(|(key, secret)| (key, secret.len())))?;
+        check_secret_text(secrets)?;
         if secrets.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -68,7 +68,12 @@ impl Assigning {
             OfAccount { account, sensors: placed.iter().map(|placed| self.assigned(placed, has_secrets)).collect() }
         };
         let accounts = placed_on(self.sensors.catalogue(), node, |_| true).into_iter().map(of_account).collect();
-        let Ok(json) = serde_json::to_vec(&Assignments { mark, accounts }) else {
+        let mut assignments = Assignments { mark, accounts };
+        let left_out = assignments.fit();
+        if !left_out.is_empty() {
+            tracing::warn!(%node, ?left_out, "accounts' sensors do not fit in what a node can be told: the largest are left out, and do not run there");
+        }
+        let Ok(json) = serde_json::to_vec(&assignments) else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the assignments cannot be written\n");
         };
         let mut answer = Response::new(held(json.into(), place));
