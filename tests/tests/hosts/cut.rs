@@ -171,7 +171,10 @@ fn a_proxy_from_etcd_which_compacts(cloud: &mut Cloud, checker: &mut Checker) {
     }
     cloud.wait_for_series(1, "sonde_proxy_inventory_current", &[], |current| current == 1.0);
     let born = wait_for_lists(cloud, ("acme", &born.container), &victim);
-    assert!(cloud.proxy_log(1).contains("what was not heard of yet cannot be had from etcd"), "it had not to read anew");
+    assert!(
+        cloud.proxy_log(1).contains("what was not heard of yet cannot be had from etcd"),
+        "it had not to read anew"
+    );
     wait_for_status(cloud, 1, "bank", &given, 200);
     checker.expect(&given.id, |expect| expect.owners = ["bank".to_owned()].into());
     checker.watch(cloud, &born);
