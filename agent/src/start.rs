@@ -276,6 +276,7 @@ async fn tell_ready(notify: Arc<Notify>, mut ready: watch::Receiver<bool>, statu
 /// Ready means: the keeper has looked at everything once.
 async fn first_look(refresh: mpsc::Sender<oneshot::Sender<()>>, is_ready: watch::Sender<bool>) {
     let (done, looked) = oneshot::channel();
+    // Each fails only where the keeper or all who wait for this are gone: the agent is ending, and says so itself.
     let _ = refresh.send(done).await;
     let _ = looked.await;
     let _ = is_ready.send(true);

@@ -263,6 +263,7 @@ async fn one_addresss_handshakes_keep_no_other_out() {
         for number in 0..200 {
             let mut stream = from("127.0.0.9", address).await;
             if number % 2 == 0 {
+                // The door may have hung up already, which is what is tried here.
                 let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\n\r\n").await;
             }
             let closed = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 64])).await;
@@ -283,6 +284,7 @@ async fn one_addresss_handshakes_keep_no_other_out() {
         }
     };
     tokio::time::timeout(ENDED_WITHIN, again).await.expect("it is let in again");
+    // Taken or refused: what is judged is what comes after.
     let _ = connect(&scene.house, &scene.acme, None, Version::Two).await;
     scene.house.proxy.stop().await;
 }

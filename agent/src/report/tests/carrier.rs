@@ -50,6 +50,7 @@ impl Liar {
                 });
                 connections.spawn(async move {
                     let http1 = hyper::server::conn::http1::Builder::new();
+                    // An agent that has heard enough hangs up: what it made of it is judged, not this.
                     let _ = http1.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
