@@ -177,12 +177,13 @@ pub(crate) struct Connection {
 }
 
 async fn begin(stream: TcpStream, tls: PublicTls, mut connection: Connection, watcher: Watcher) {
-    match tls.accept(stream).await {
+    // Each stage on the heap, and gone when the next begins: a connection is idle nearly always, and there are thousands.
+    match Box::pin(tls.accept(stream)).await {
         Ok((stream, peer)) => {
             let is_http2 = peer.is_http2();
             connection.peer = Some(peer);
             let stream = Paced::new(stream, connection.pace.clone(), !is_http2);
-            converse(stream, is_http2, connection, watcher).await;
+            Box::pin(converse(stream, is_http2, connection, watcher)).await;
         }
         Err(error) => tracing::debug!(%error, "a handshake failed"),
     }
@@ -201,7 +202,8 @@ async fn converse(
         // Counted from here, not from when the answer is first polled for.
         let asked = connection.pace.asked();
         let arrived = Instant::now();
-        async move { Ok::<_, Infallible>(routes::answer(&connection, asked, arrived, request).await) }
+        // On the heap: HTTP/1.1 keeps its room for as long as the connection lives, and HTTP/2 moves it into a task of its own.
+        Box::pin(async move { Ok::<_, Infallible>(routes::answer(&connection, asked, arrived, request).await) })
     });
     let stream = TokioIo::new(stream);
     let ended = if is_http2 {
@@ -217,7 +219,7 @@ async fn converse(
             .max_send_buf_size(SEND_BYTES)
             .keep_alive_interval(Some(KEEP_ALIVE))
             .keep_alive_timeout(ALIVE_WITHIN);
-        watcher.watch(builder.serve_connection(stream, service)).await
+        Box::pin(watcher.watch(builder.serve_connection(stream, service))).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -225,7 +227,7 @@ async fn converse(
             .header_read_timeout(HEAD_DEADLINE)
             .max_buf_size(HEAD_BYTES)
             .max_headers(MOST_HEADERS);
-        watcher.watch(builder.serve_connection(stream, service)).await
+        Box::pin(watcher.watch(builder.serve_connection(stream, service))).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended in an error");

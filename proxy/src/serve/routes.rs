@@ -128,8 +128,9 @@ async fn route(
             noted.line.outcome = Some(Outcome::OverQuota.name());
             over_quota(refusal)
         }
-        (Wanted::Sensors, None) => asking.sensors(body, noted).await,
-        (wanted, None) => asking.list(&wanted, noted).await,
+        // Apart on the heap: they are large and seldom, and a scrape's task is copied as it is spawned, with room for them or without.
+        (Wanted::Sensors, None) => Box::pin(asking.sensors(body, noted)).await,
+        (wanted, None) => Box::pin(asking.list(&wanted, noted)).await,
     }
 }
 

@@ -19,6 +19,9 @@ const SCRAPED: Duration = Duration::from_secs(45);
 /// Files are looked at each second, and what is in the inventory counts at once.
 const SECONDS: Duration = Duration::from_secs(10);
 
+/// Between two looks at the same thing.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Requests without a limit that is felt, for who asks again and again.
 const MANY: &str = "requests_per_second = 100000, request_burst = 100000";
 
@@ -227,6 +230,12 @@ fn an_end_answers_what_is_being_asked_and_takes_nobody_more() {
     let log = Runtime::new().expect("a runtime can be made").block_on(async {
         let mut clients = VERSIONS.map(|version| Client::new(&proxy, None, &headers, None, version));
         let host = proxy.public.clone();
+        // The connections that are there stay, however long the proxy takes for its end: a new one would have a second to be made.
+        let sensors = format!("/v1/instances/{id}/sensors");
+        for client in &mut clients {
+            let heard = client.ask(&Ask { host: &host, other: None, path: &sensors }).await;
+            assert_eq!(heard.expect("it is answered").status, 200);
+        }
         // An agent that does not go on: what is asked stays under way.
         agent.process.signal(Signal::STOP);
         let [one, two] = &mut clients;
@@ -238,10 +247,11 @@ fn an_end_answers_what_is_being_asked_and_takes_nobody_more() {
         let ending = async {
             wait("two scrapes in flight", || figure(&proxy, "sonde_proxy_upstream_in_flight") == 2.0).await;
             proxy.process.signal(Signal::TERM);
+            let ready = || sonde_tests::get(&format!("http://{}/readyz", proxy.admin));
+            wait("its word that it stops", || ready().status == 503).await;
+            assert_eq!(ready().text().trim(), "stopping");
             let is_refused = || std::net::TcpStream::connect(&proxy.public).is_err();
             wait("nobody more being taken", is_refused).await;
-            let ready = sonde_tests::get(&format!("http://{}/readyz", proxy.admin));
-            assert_eq!((ready.status, ready.text().trim()), (503, "stopping"));
             agent.process.signal(Signal::CONT);
         };
         let ((one, two), ()) = tokio::join!(asked, ending);
@@ -267,6 +277,7 @@ async fn wait(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < SECONDS, "{what} has not happened");
-        tokio::task::yield_now().await;
+        // Who asks without a pause fills the proxy's queue of connections, and then waits for the kernel's own retries.
+        tokio::time::sleep(PAUSE).await;
     }
 }
