@@ -15,6 +15,7 @@ use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, Events, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
 use sonde_host::TargetId;
 use sonde_inventory::assignment::SensorStanding;
+use sonde_listen::stopped;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -382,12 +383,6 @@ impl Keeper {
             tracing::info!(instance = %id, name, reason = reason.as_str(), "an instance is gone");
         }
     }
-}
-
-/// Resolves when the agent is to stop.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the agent's handle is gone, which is a stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What discovery is told of a configuration.
