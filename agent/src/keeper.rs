@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_broker::Client;
 use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, Events, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
+use sonde_fault::{ConfigError, folder_of, read_config};
 use sonde_host::TargetId;
 use sonde_inventory::assignment::SensorStanding;
 use sonde_listen::stopped;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::{Config, ConfigError, OPERATOR};
+use crate::config::{Config, OPERATOR};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
@@ -62,14 +63,12 @@ pub struct ConfigSource {
 impl ConfigSource {
     /// The file's text.
     pub(crate) fn read(&self) -> Result<String, ConfigError> {
-        let path = self.path.display().to_string();
-        std::fs::read_to_string(&self.path).map_err(|source| ConfigError::Read { path, source })
+        read_config(&self.path)
     }
 
     /// What the text means.
     pub(crate) fn parse(&self, text: &str) -> Result<Config, ConfigError> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Config::parse(text, folder, &self.path.display().to_string(), self.default_listen)
+        Config::parse(text, folder_of(&self.path), &self.path.display().to_string(), self.default_listen)
     }
 }
 

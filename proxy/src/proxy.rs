@@ -18,7 +18,7 @@ use crate::access_log::AccessLog;
 use crate::accounts;
 use crate::accounts::socket::{Socket, SocketError};
 use crate::admin::{self, Desk};
-use crate::config::{Config, ConfigError, StoreConfig};
+use crate::config::{Config, StoreConfig};
 use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
@@ -44,7 +44,7 @@ const PART: u64 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] sonde_fault::ConfigError),
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
     #[error("{address} cannot be listened on; is another proxy running?")]

@@ -84,7 +84,7 @@ async fn answer_whether_at_work(mut asked: mpsc::Receiver<Ask>) {
         tokio::spawn(async move { asked.send(()) });
     }
     // Nobody will ask any more.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Who is at the other end of a connection.
