@@ -34,7 +34,7 @@ struct Inner {
 
 struct Open {
     heard: Instant,
-    has_asked: bool,
+    is_awaited: bool,
     from: IpAddr,
     /// Dropped to end the connection.
     _end: oneshot::Sender<()>,
@@ -81,7 +81,7 @@ impl Connections {
         let id = inner.next;
         inner.next += 1;
         let (end, put_out) = oneshot::channel();
-        inner.open.insert(id, Open { heard: Instant::now(), has_asked: false, from, _end: end });
+        inner.open.insert(id, Open { heard: Instant::now(), is_awaited: false, from, _end: end });
         *inner.of_address.entry(from).or_default() += 1;
         Place { id, displaced, connections: self.clone(), put_out }
     }
@@ -91,9 +91,16 @@ impl Connections {
         self.lock().put_out_quietest(|_| true)
     }
 
-    /// Ends the connections that have asked nothing yet: at a stop there is nothing to wait for on them.
+    /// Notes that at a stop the connection is waited for: something may have been asked on it.
+    pub fn await_at_a_stop(&self, id: u64) {
+        if let Some(open) = self.lock().open.get_mut(&id) {
+            open.is_awaited = true;
+        }
+    }
+
+    /// Ends the connections on which nothing can have been asked yet: at a stop there is nothing to wait for on them.
     pub fn put_out_silent(&self) {
-        self.lock().put_out(|open| !open.has_asked);
+        self.lock().put_out(|open| !open.is_awaited);
     }
 
     /// Ends all connections; false if there was none.
@@ -105,7 +112,7 @@ impl Connections {
     pub fn heard(&self, id: u64) {
         if let Some(open) = self.lock().open.get_mut(&id) {
             open.heard = Instant::now();
-            open.has_asked = true;
+            open.is_awaited = true;
         }
     }
 
@@ -114,10 +121,10 @@ impl Connections {
         self.lock().open.len()
     }
 
-    /// How many have asked for something.
+    /// How many are waited for at a stop.
     #[cfg(test)]
-    pub(crate) fn asking(&self) -> usize {
-        self.lock().open.values().filter(|open| open.has_asked).count()
+    pub(crate) fn awaited(&self) -> usize {
+        self.lock().open.values().filter(|open| open.is_awaited).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -213,11 +220,12 @@ mod tests {
     #[test]
     fn who_has_asked_nothing_goes_first() {
         let connections = Arc::new(Connections::of(3));
-        let (mut silent, mut asked) = (connections.admit(HERE), connections.admit(HERE));
+        let [mut silent, mut asked, mut begun] = [(); 3].map(|()| connections.admit(HERE));
         connections.heard(asked.id);
+        connections.await_at_a_stop(begun.id);
         connections.put_out_silent();
-        assert!(is_put_out(&mut silent) && !is_put_out(&mut asked));
-        assert!(connections.put_out_all() && is_put_out(&mut asked));
+        assert!(is_put_out(&mut silent) && !is_put_out(&mut asked) && !is_put_out(&mut begun));
+        assert!(connections.put_out_all() && is_put_out(&mut asked) && is_put_out(&mut begun));
         assert!(!connections.put_out_all(), "there is nobody");
     }
 

@@ -1,9 +1,9 @@
 //! The one accept loop: whoever comes is let in within bounds, and told to leave when the daemon stops.
 //!
-//! Where descriptors are out, spare ones are used, and then the quietest connections'. When it is time to stop nobody more is let in; who has asked nothing yet
-//! (a handshake that is not done, a head that has not come) is ended at once, for there is nothing to wait for; who has asked is answered, within a
-//! deadline, and what is left then is ended too. It knows nothing of what is said on a connection, and counts nothing: each thing that
-//! happens is told to who does.
+//! Where descriptors are out, spare ones are used, and then the quietest connections'. When it is time to stop nobody more is let in; who has said nothing yet
+//! (a handshake that is not done, a head that has not begun) is ended at once, for there is nothing to wait for; who has asked, or begun to, is answered,
+//! within a deadline, and what is left then is ended too. It knows nothing of what is said on a connection, and counts nothing: each thing
+//! that happens is told to who does.
 
 use std::io;
 use std::net::IpAddr;
@@ -57,6 +57,12 @@ impl Guest {
     /// Notes that the connection has asked for something.
     pub fn heard(&self) {
         self.connections.heard(self.id);
+    }
+
+    /// Notes that HTTP/1.1 is spoken from here on: hyper itself ends such a connection at a stop where nothing has been said on it, and waits for the rest of a head
+    /// that has begun. Of one of HTTP/2 it would wait for the preface, whether one has begun or not.
+    pub fn speaks_http1(&self) {
+        self.connections.await_at_a_stop(self.id);
     }
 }
 

@@ -156,6 +156,9 @@ async fn begin(stream: TcpStream, tls: PublicTls, mut connection: Connection, le
     };
     // HTTP/2 only where TLS has agreed on it.
     let is_http2 = peer.is_http2();
+    if !is_http2 {
+        connection.guest.speaks_http1();
+    }
     connection.peer = Some(peer);
     let stream = Paced::new(stream, connection.pace.clone(), !is_http2);
     let answer = move |request: Request<Incoming>| {

@@ -124,6 +124,9 @@ async fn converse(
     caller: Caller,
     leaving: Watcher,
 ) {
+    if !is_http2 {
+        caller.guest.speaks_http1();
+    }
     let answer = move |request| {
         let caller = caller.clone();
         caller.guest.heard();

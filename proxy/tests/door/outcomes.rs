@@ -213,7 +213,7 @@ async fn a_stop_answers_what_is_being_asked_and_takes_nobody_more() {
 }
 
 #[tokio::test]
-async fn who_has_asked_nothing_does_not_hold_up_a_stop() {
+async fn who_has_said_nothing_does_not_hold_up_a_stop() {
     let house = House::start(&[]).await;
     let nobody = Credential::default();
     let tier = house.proxy.tier_address().unwrap();
@@ -223,17 +223,15 @@ async fn who_has_asked_nothing_does_not_hold_up_a_stop() {
     for version in VERSIONS {
         shaken.push(crate::client::connect(&house, &nobody, None, version).await);
     }
-    let mut half = crate::client::connect(&house, &nobody, None, Version::One).await;
-    tokio::io::AsyncWriteExt::write_all(&mut half, b"GET /_ping HT").await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !admin_metrics(&house).await.contains("\nsonde_proxy_connections 4\n") {
+    while !admin_metrics(&house).await.contains("\nsonde_proxy_connections 3\n") {
         assert!(Instant::now() < deadline, "they are not let in");
     }
     let began = Instant::now();
     house.proxy.stop().await;
     // A handshake would have 10 s, and an answer 15.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    drop((silent, at_the_tier, shaken, half));
+    drop((silent, at_the_tier, shaken));
 }
 
 #[tokio::test]
