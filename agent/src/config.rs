@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sonde_collect::{GroupSource, Match, Names, NodeId, ProcessGroup, Rules};
+use sonde_fault::{ConfigError, folder_of, read_config};
 use sonde_host::{Digest, Policy, Share};
 
 mod listen;
@@ -33,17 +34,6 @@ const RESERVED_NAMES: [&str; 5] = ["node", "gz", "instances", "refresh", "usage"
 pub const OPERATOR: &str = "operator";
 /// Who owns that of which is not known whose it is: as bounded as any account of which nothing is said.
 pub const UNOWNED: &str = "unowned";
-
-/// Why a configuration was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{path} cannot be read")]
-    Read { path: String, source: std::io::Error },
-    #[error("{path} is not valid: {message}")]
-    Syntax { path: String, message: String },
-    #[error("{path} is not valid: {}", .faults.join("; "))]
-    Faults { path: String, faults: Vec<String> },
-}
 
 /// As the file has it.
 #[derive(Debug, Default, Deserialize)]
@@ -150,18 +140,12 @@ impl Config {
 
     /// Reads and checks a file. `listen` is where to listen when the file does not say.
     pub fn load(path: &Path, listen: SocketAddr) -> Result<Self, ConfigError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::parse(&text, folder, &shown, listen)
+        Self::parse(&read_config(path)?, folder_of(path), &path.display().to_string(), listen)
     }
 
     /// Checks a file's text. `shown` names the file in errors.
     pub fn parse(text: &str, folder: &Path, shown: &str, listen: SocketAddr) -> Result<Self, ConfigError> {
-        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-            path: shown.into(),
-            message: error.to_string().trim().replace('\n', " "),
-        })?;
+        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::syntax(shown, &error))?;
         let mut faults = Vec::new();
         let config = check(raw, folder, listen, &mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults { path: shown.into(), faults }) }

@@ -6,20 +6,22 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_broker::Client;
 use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, Events, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
+use sonde_fault::{ConfigError, folder_of, read_config};
 use sonde_host::TargetId;
 use sonde_inventory::assignment::SensorStanding;
+use sonde_listen::stopped;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::{Config, ConfigError, OPERATOR};
+use crate::config::{Config, OPERATOR};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
@@ -61,14 +63,12 @@ pub struct ConfigSource {
 impl ConfigSource {
     /// The file's text.
     pub(crate) fn read(&self) -> Result<String, ConfigError> {
-        let path = self.path.display().to_string();
-        std::fs::read_to_string(&self.path).map_err(|source| ConfigError::Read { path, source })
+        read_config(&self.path)
     }
 
     /// What the text means.
     pub(crate) fn parse(&self, text: &str) -> Result<Config, ConfigError> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Config::parse(text, folder, &self.path.display().to_string(), self.default_listen)
+        Config::parse(text, folder_of(&self.path), &self.path.display().to_string(), self.default_listen)
     }
 }
 
@@ -382,12 +382,6 @@ impl Keeper {
             tracing::info!(instance = %id, name, reason = reason.as_str(), "an instance is gone");
         }
     }
-}
-
-/// Resolves when the agent is to stop.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the agent's handle is gone, which is a stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What discovery is told of a configuration.

@@ -49,7 +49,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use config::ConfigError;
 use node_id::node_id;
 use scrape_config::ScrapeConfig;
 use serve::TlsError;
@@ -60,7 +59,7 @@ pub use listeners::BesideProxy;
 pub use reload::Reloader;
 pub use scrape_config::Through;
 pub use sonde_broker::{keep_agents, launch};
-pub use sonde_host::chain;
+pub use sonde_fault::chain;
 
 /// Names and labels that belong to Prometheus or to the node.
 const RESERVED_NAMES: [&str; 1] = ["up"];
@@ -71,7 +70,7 @@ const RESERVED_LABELS: [&str; 6] = ["job", "instance", "account", "sensor", "le"
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] sonde_fault::ConfigError),
     #[error("the node has no id: set [node] id in the configuration")]
     NodeId { source: NodeIdError },
     #[error("the node's id cannot be kept in {path}")]

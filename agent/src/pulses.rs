@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sonde_listen::{Notify, stopped};
 use tokio::sync::watch;
-
-use crate::keeper::stopped;
-use sonde_listen::Notify;
 
 /// A part is asked again so long after it has answered: five times until its silence counts, and seldom enough to cost nothing.
 const PERIOD: Duration = Duration::from_secs(3);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sonde_collect::Match;
 use sonde_host::{Digest, LoadError, Sensor};
+use sonde_inventory::assignment::MOST_SENSORS;
 use sonde_inventory::sensor::Selected;
 
 use crate::config::{SensorRule, is_plain_name};
@@ -23,8 +24,6 @@ use assigned::{ListStamp, Listed};
 /// Below the agent's state.
 pub(crate) const FOLDER: &str = "pushed";
 
-/// Sensors of one account that are looked at; whoever brings them allows fewer.
-const MOST_SENSORS: usize = 256;
 /// Settings of a sensor are some dozens of short values.
 const MOST_SETTINGS_BYTES: u64 = 64 << 10;
 

@@ -16,13 +16,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sonde_inventory::assignment::SensorStanding;
 use sonde_inventory::report as itself;
+use sonde_listen::stopped;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::about::About;
 use crate::config::{Config, Report};
 use crate::instance::Catalogue;
-use crate::keeper::stopped;
 use crate::reading_threads::ReadingThreads;
 use carrier::{Carrier, Told};
 use ledger::Ledger;

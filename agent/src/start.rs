@@ -228,7 +228,7 @@ impl Agent {
             refresh: refresh.0.clone(),
             ready: ready.clone(),
             readiness: sandbox.readiness,
-            spare: Spare::take(descriptors),
+            spare: Arc::new(Spare::take(descriptors)),
             pulses: pulses.clone(),
             tls: tls.clone(),
             base_url: url.clone(),

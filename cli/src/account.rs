@@ -120,18 +120,23 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn run(self) -> Result<(), Failure> {
+    /// Those that are to be changed, by name.
+    fn change(&self) -> Map<String, Value> {
         let given = [
-            ("requests_per_second", self.requests_per_second),
-            ("request_burst", self.request_burst),
-            ("bytes_per_second", self.bytes_per_second),
-            ("concurrent_scrapes", self.concurrent_scrapes),
-            ("sensors", self.sensors),
-            ("sensor_bytes", self.sensor_bytes),
-            ("all_sensors_bytes", self.all_sensors_bytes),
+            &self.requests_per_second,
+            &self.request_burst,
+            &self.bytes_per_second,
+            &self.concurrent_scrapes,
+            &self.sensors,
+            &self.sensor_bytes,
+            &self.all_sensors_bytes,
         ];
-        let change: Map<String, Value> =
-            given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        let given = sonde_inventory::Limits::NAMES.iter().zip(given);
+        given.filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?))).collect()
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        let change = self.change();
         let account = if change.is_empty() {
             self.proxy.ask(Method::GET, &of_account(&self.name, ""), "")?
         } else {
@@ -141,16 +146,7 @@ impl Limits {
         self.proxy.show(&account["limits"], |limits| {
             let row =
                 |key: &str| vec![key.to_owned(), limits[key].as_u64().map_or("default".into(), |n| n.to_string())];
-            let keys = [
-                "requests_per_second",
-                "request_burst",
-                "bytes_per_second",
-                "concurrent_scrapes",
-                "sensors",
-                "sensor_bytes",
-                "all_sensors_bytes",
-            ];
-            table(&keys.map(row))
+            table(&sonde_inventory::Limits::NAMES.map(row))
         })
     }
 }
@@ -161,4 +157,26 @@ fn limit(text: &str) -> Result<Value, String> {
     }
     let number = text.parse::<u32>().map_err(|_| "a whole number, or `default`".to_owned())?;
     Ok(number.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    #[test]
+    fn each_option_changes_the_limit_of_its_name() {
+        for name in sonde_inventory::Limits::NAMES {
+            let option = format!("--{}", name.replace('_', "-"));
+            let parsed = Command::try_parse_from(["limits", "acme", &option, "7"]).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(parsed.limits.change(), Map::from_iter([(name.to_owned(), json!(7))]));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
+use sonde_fault::chain;
 use sonde_inventory::{AccountName, Scope};
 use sonde_proxy::identity::TierRole;
 use sonde_proxy::issue::{
@@ -344,16 +345,6 @@ fn failure(error: IssueError) -> Failure {
         IssueError::Ttl(_) | IssueError::Name(_) | IssueError::Curve => Failure::usage(chain(&error)),
         _ => Failure::failed(chain(&error)),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// `90s`, `15m`, `12h`, `30d`.

@@ -47,18 +47,7 @@ pub use schedule::{
 };
 pub use sensor::Sensor;
 pub use slot::{Kernel, KstatsFuture, LastFailure, Latest, Slot, Totals};
+pub use sonde_fault::chain;
 pub use standing::{Quarantine, Standing, StandingRules};
 pub use ticket::{DoorsNumber, RunnerNumber, Ticket, TicketKey, monotonic_now};
 pub use workers::{NotStarted, Room, Sharing, Started, Starting, Workers};
-
-/// An error and all that is behind it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(behind) = source {
-        line.push_str(": ");
-        line.push_str(&behind.to_string());
-        source = behind.source();
-    }
-    line
-}

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sonde_manifest::Class;
 
 use crate::names::AccountName;
 use crate::sensor::{ArtifactDigest, Selector, SensorName};
@@ -21,7 +22,9 @@ pub const MOST_ASSIGNMENT_BYTES: usize = 64 << 20;
 /// What is around the mark and the accounts in it, generously.
 const AROUND_BYTES: usize = 64;
 /// The largest artifact of any account: that of the class medium, beyond which an artifact store of its own is worth it.
-pub const MOST_ARTIFACT_BYTES: u64 = 16 << 20;
+pub const MOST_ARTIFACT_BYTES: u64 = Class::Medium.component_bytes();
+/// Sensors of one account that a node looks at, whatever the operator's proxies would allow.
+pub const MOST_SENSORS: usize = 256;
 /// Rows about sensors in one report, and bytes of a refusal.
 pub const MOST_STANDINGS: usize = 2048;
 pub const REFUSAL_BYTES: usize = 300;

@@ -233,3 +233,30 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_sensors_bytes: Option<u64>,
 }
+
+impl Limits {
+    /// What they are called, wherever they are said.
+    pub const NAMES: [&str; 7] = [
+        "requests_per_second",
+        "request_burst",
+        "bytes_per_second",
+        "concurrent_scrapes",
+        "sensors",
+        "sensor_bytes",
+        "all_sensors_bytes",
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_name() {
+        let all: serde_json::Map<_, _> = Limits::NAMES.iter().map(|name| ((*name).to_owned(), 7.into())).collect();
+        let limits: Limits = serde_json::from_value(all.clone().into()).unwrap();
+        assert_eq!(serde_json::to_value(limits).unwrap(), serde_json::Value::Object(all), "a name is no field's");
+        let none = format!("{:?}", Limits::default());
+        assert_eq!(none.matches(": None").count(), Limits::NAMES.len(), "a field has no name: {none}");
+    }
+}

@@ -26,9 +26,8 @@ const NAME_BYTES: usize = 63;
 /// Settings of a version: some dozens of short values.
 pub const MOST_CONFIG_KEYS: usize = 64;
 pub const CONFIG_BYTES: usize = 16 << 10;
-/// Secrets of a version, each as the broker takes it at most, and all of them.
+/// Secrets of a version; each is [`MOST_SECRET_BYTES`] long at most.
 pub const MOST_SECRETS: usize = 16;
-pub const SECRET_BYTES: usize = 4 << 10;
 /// Settings, secrets and selectors of all of an account's sensors, as [`PushedSensor::settings_bytes`] counts them: a node is told of several
 /// accounts in one answer, and none may fill it.
 pub const MOST_SETTINGS_BYTES: usize = 4 << 20;
@@ -37,8 +36,8 @@ const KEY_BYTES: usize = 63;
 /// Of each kind of selector.
 const MOST_SELECTORS: usize = 32;
 const SELECTOR_BYTES: usize = 256;
-/// All instances.
-const WHOLE: u8 = 100;
+/// All of the instances that a sensor is for, in percent.
+pub const WHOLE: u8 = 100;
 
 /// What is wrong with what a tenant said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,6 @@
 //! HTTP/1.1, and only for who meant it: a page in a browser on this machine can be made to ask here, with its own origin or under a name of its own that it has
 //! led here, and is refused. One connection too many takes the place of the quietest.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +13,17 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-use crate::Connections;
+use crate::{Connections, Entrance, Event, Guest, Http, Spare};
 
 /// Connections at once.
 const CONNECTIONS: usize = 32;
 const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(10);
-/// From the end of a request to the end of the next head; an operator's Prometheus comes oftener.
-const HEAD_DEADLINE: Duration = Duration::from_secs(120);
-/// Largest head of a request, and most headers in it.
-const HEAD_BYTES: usize = 32 << 10;
-const MOST_HEADERS: usize = 64;
-/// After a connection that could not be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
+/// An operator's Prometheus comes oftener than each two minutes.
+const HTTP: Http = Http { head_deadline: Duration::from_secs(120), head_bytes: 32 << 10, headers: 64, http2: None };
 
 pub type Answer = Response<Full<Bytes>>;
 
@@ -40,11 +32,11 @@ pub trait Desk: Send + Sync + 'static {
     /// What a request that passed is answered with.
     fn answer(&self, wanted: Wanted, headers: &HeaderMap) -> impl Future<Output = Answer> + Send;
 
-    /// A connection has taken the place of another.
-    fn displaced(&self) {}
+    /// Counts what happened to connections.
+    fn happened(&self, event: Event);
 
-    /// Makes room after a connection that could not be accepted, with a spare descriptor: whether the next may be tried at once.
-    fn make_room(&self, error: &io::Error) -> bool;
+    /// The descriptors that are kept for when there are none.
+    fn spare(&self) -> Arc<Spare>;
 }
 
 /// What is asked for.
@@ -65,52 +57,34 @@ pub async fn serve(listener: StdListener, desk: Arc<impl Desk>) {
             return;
         }
     };
-    let connections = Arc::new(Connections::of(CONNECTIONS));
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let mut place = connections.admit(None);
-                if place.displaced {
-                    desk.displaced();
-                }
-                let (desk, connections) = (desk.clone(), connections.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = converse(stream, desk, &connections, place.id) => {}
-                        _ = &mut place.put_out => {}
-                    }
-                });
-            }
-            Err(error) if desk.make_room(&error) => {}
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    }
+    let entrance = Entrance {
+        listener,
+        connections: Arc::new(Connections::of(CONNECTIONS)),
+        spare: desk.spare(),
+        drain: Duration::ZERO,
+    };
+    // Never said: whoever polls this stops doing so.
+    let (_stop, stopping) = watch::channel(false);
+    let happened = |event| desk.happened(event);
+    entrance.serve(stopping, happened, |stream, guest, leaving| converse(stream, guest, leaving, desk.clone())).await;
 }
 
-async fn converse<D: Desk>(stream: TcpStream, desk: Arc<D>, connections: &Connections, id: u64) {
+async fn converse(stream: TcpStream, guest: Guest, leaving: Watcher, desk: Arc<impl Desk>) {
     let first = tokio::time::timeout(FIRST_BYTE_DEADLINE, stream.peek(&mut [0])).await;
     if !matches!(first, Ok(Ok(1))) {
         return;
     }
-    let service = service_fn(|request: Request<Incoming>| {
-        connections.heard(id);
+    let answer = move |request: Request<Incoming>| {
+        guest.heard();
         let desk = desk.clone();
         async move {
-            Ok::<_, Infallible>(match wanted(request.method(), request.uri().path(), request.headers()) {
+            match wanted(request.method(), request.uri().path(), request.headers()) {
                 Ok(wanted) => desk.answer(wanted, request.headers()).await,
                 Err((status, sentence)) => refuse(status, sentence),
-            })
+            }
         }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(MOST_HEADERS);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "an admin's connection ended in an error");
-    }
+    };
+    HTTP.converse(stream, false, leaving, answer).await;
 }
 
 fn refuse(status: StatusCode, sentence: &str) -> Answer {

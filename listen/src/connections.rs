@@ -34,7 +34,8 @@ struct Inner {
 
 struct Open {
     heard: Instant,
-    from: Option<IpAddr>,
+    is_awaited: bool,
+    from: IpAddr,
     /// Dropped to end the connection.
     _end: oneshot::Sender<()>,
 }
@@ -65,14 +66,12 @@ impl Connections {
         Self { inner: Mutex::default(), most: most.max(1), most_of_address: most_of_address.max(1) }
     }
 
-    /// A place for a new connection, another one's if there is none free. Without an address it counts among all alone.
-    pub fn admit(self: &Arc<Self>, from: Option<IpAddr>) -> Place {
-        let from = from.map(subscriber);
+    /// A place for a new connection, another one's if there is none free.
+    pub fn admit(self: &Arc<Self>, from: IpAddr) -> Place {
+        let from = subscriber(from);
         let mut inner = self.lock();
-        let has_its_share = |inner: &Inner| {
-            from.is_some_and(|from| inner.of_address.get(&from).copied().unwrap_or(0) >= self.most_of_address)
-        };
-        let displaced = if has_its_share(&inner) {
+        let has_its_share = inner.of_address.get(&from).copied().unwrap_or(0) >= self.most_of_address;
+        let displaced = if has_its_share {
             inner.put_out_quietest(|open| open.from == from)
         } else if inner.open.len() >= self.most {
             inner.put_out_quietest(|_| true)
@@ -82,10 +81,8 @@ impl Connections {
         let id = inner.next;
         inner.next += 1;
         let (end, put_out) = oneshot::channel();
-        inner.open.insert(id, Open { heard: Instant::now(), from, _end: end });
-        if let Some(from) = from {
-            *inner.of_address.entry(from).or_default() += 1;
-        }
+        inner.open.insert(id, Open { heard: Instant::now(), is_awaited: false, from, _end: end });
+        *inner.of_address.entry(from).or_default() += 1;
         Place { id, displaced, connections: self.clone(), put_out }
     }
 
@@ -94,16 +91,40 @@ impl Connections {
         self.lock().put_out_quietest(|_| true)
     }
 
+    /// Notes that at a stop the connection is waited for: something may have been asked on it.
+    pub fn await_at_a_stop(&self, id: u64) {
+        if let Some(open) = self.lock().open.get_mut(&id) {
+            open.is_awaited = true;
+        }
+    }
+
+    /// Ends the connections on which nothing can have been asked yet: at a stop there is nothing to wait for on them.
+    pub fn put_out_silent(&self) {
+        self.lock().put_out(|open| !open.is_awaited);
+    }
+
+    /// Ends all connections; false if there was none.
+    pub fn put_out_all(&self) -> bool {
+        self.lock().put_out(|_| true)
+    }
+
     /// Notes that a connection has asked for something.
     pub fn heard(&self, id: u64) {
         if let Some(open) = self.lock().open.get_mut(&id) {
             open.heard = Instant::now();
+            open.is_awaited = true;
         }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.lock().open.len()
+    }
+
+    /// How many are waited for at a stop.
+    #[cfg(test)]
+    pub(crate) fn awaited(&self) -> usize {
+        self.lock().open.values().filter(|open| open.is_awaited).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,13 +147,20 @@ impl Inner {
         quietest.is_some_and(|id| self.remove(id))
     }
 
+    fn put_out(&mut self, is_among: impl Fn(&Open) -> bool) -> bool {
+        let among: Vec<u64> = self.open.iter().filter(|(_, open)| is_among(open)).map(|(id, _)| *id).collect();
+        for id in &among {
+            self.remove(*id);
+        }
+        !among.is_empty()
+    }
+
     fn remove(&mut self, id: u64) -> bool {
         let Some(open) = self.open.remove(&id) else { return false };
-        let Some(from) = open.from else { return true };
-        if let Some(count) = self.of_address.get_mut(&from) {
+        if let Some(count) = self.of_address.get_mut(&open.from) {
             *count -= 1;
             if *count == 0 {
-                self.of_address.remove(&from);
+                self.of_address.remove(&open.from);
             }
         }
         true
@@ -153,13 +181,15 @@ mod tests {
         place.put_out.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn the_quietest_makes_room() {
         const MOST: usize = 100;
         let connections = Arc::new(Connections::of(MOST));
-        let mut places: Vec<Place> = (0..MOST).map(|_| connections.admit(None)).collect();
+        let mut places: Vec<Place> = (0..MOST).map(|_| connections.admit(HERE)).collect();
         connections.heard(places[0].id);
-        let newest = connections.admit(None);
+        let newest = connections.admit(HERE);
         assert!(newest.displaced && !places[99].displaced);
         assert!(!is_put_out(&mut places[0]));
         assert!(is_put_out(&mut places[1]));
@@ -173,7 +203,7 @@ mod tests {
     #[test]
     fn an_address_that_has_its_share_makes_room_for_itself() {
         let connections = Arc::new(Connections::with_addresses(100, 2));
-        let from = |text: &str| Some(text.parse().unwrap());
+        let from = |text: &str| text.parse().unwrap();
         let mut other = connections.admit(from("192.0.2.9"));
         let mut first = connections.admit(from("2001:db8::1"));
         let mut second = connections.admit(from("2001:db8::ffff:1"));
@@ -185,6 +215,18 @@ mod tests {
         assert!(!connections.admit(from("2001:db8::3")).displaced);
         drop(other);
         assert!(connections.lock().of_address.is_empty());
+    }
+
+    #[test]
+    fn who_has_asked_nothing_goes_first() {
+        let connections = Arc::new(Connections::of(3));
+        let [mut silent, mut asked, mut begun] = [(); 3].map(|()| connections.admit(HERE));
+        connections.heard(asked.id);
+        connections.await_at_a_stop(begun.id);
+        connections.put_out_silent();
+        assert!(is_put_out(&mut silent) && !is_put_out(&mut asked) && !is_put_out(&mut begun));
+        assert!(connections.put_out_all() && is_put_out(&mut asked) && is_put_out(&mut begun));
+        assert!(!connections.put_out_all(), "there is nobody");
     }
 
     #[test]

@@ -1,14 +1,19 @@
-//! What agent and proxy share of listening: who is connected and who makes room, the operator's routes, descriptors kept for bad days, and the service manager.
+//! What agent and proxy share of listening: the accept loop, who is connected and who makes room, HTTP on a connection, the operator's routes, descriptors
+//! kept for bad days, and the service manager.
 //!
-//! It knows nothing of what is served. Counting is the caller's: what happened is returned.
+//! It knows nothing of what is served. Counting is the caller's: it is told what happened.
 
 pub mod admin;
 pub mod connections;
+mod conversation;
 mod descriptors;
+mod entrance;
 pub mod notify;
 pub mod spare;
 
 pub use connections::{Connections, Place};
+pub use conversation::{Http, Http2};
 pub use descriptors::raise_descriptors;
+pub use entrance::{Entrance, Event, Guest, stopped};
 pub use notify::Notify;
-pub use spare::{Spare, is_want_of_descriptors, is_want_of_the_node};
+pub use spare::Spare;

@@ -66,13 +66,13 @@ impl Spare {
 }
 
 /// Whether it is descriptors that were missing: of the process or of the node (accept(2)).
-pub fn is_want_of_descriptors(error: &io::Error) -> bool {
+pub(crate) fn is_want_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether it is the node that has none: then nothing that this process closes is sure to be its own again.
-pub fn is_want_of_the_node(error: &io::Error) -> bool {
+pub(crate) fn is_want_of_the_node(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NFILE.raw_os_error())
 }
 

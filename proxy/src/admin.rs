@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use sonde_inventory::Store;
 use sonde_listen::admin::{self, Answer, Wanted};
-use sonde_listen::{Notify, is_want_of_descriptors};
+use sonde_listen::{Event, Notify, Spare, stopped};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ use crate::about::{Inventory, Now};
 use crate::names;
 use crate::reload::Reloader;
 use crate::reports::Reports;
-use crate::serve::{Door, exposition, stopped};
+use crate::serve::{Door, exposition};
 
 /// The serving threads are asked this often whether they are there, and are not when they have been silent for so long.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -112,8 +112,12 @@ impl admin::Desk for Desk {
         }
     }
 
-    fn make_room(&self, error: &io::Error) -> bool {
-        is_want_of_descriptors(error) && self.door.spare.give()
+    fn happened(&self, event: Event) {
+        self.door.happened(event);
+    }
+
+    fn spare(&self) -> Arc<Spare> {
+        self.door.spare.clone()
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sonde_fault::{ConfigError, folder_of, read_config};
 
 mod bounds;
 mod print;
@@ -36,17 +37,6 @@ const MOST_LINES: u32 = 10_000;
 
 /// What a proxy with an embedded store calls its own key.
 const OWN_SECRETS_KEY: &str = "secrets.key";
-
-/// Why a configuration was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{path} cannot be read")]
-    Read { path: String, source: std::io::Error },
-    #[error("{path} is not valid: {message}")]
-    Syntax { path: String, message: String },
-    #[error("{path} is not valid: {}", .faults.join("; "))]
-    Faults { path: String, faults: Vec<String> },
-}
 
 /// As the file has it.
 #[derive(Debug, Default, Deserialize)]
@@ -143,10 +133,7 @@ impl Config {
     /// # Errors
     /// It cannot be read, or says what is not allowed.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::parse(&text, folder, &shown)
+        Self::parse(&read_config(path)?, folder_of(path), &path.display().to_string())
     }
 
     /// Checks a file's text. `shown` names the file in errors.
@@ -154,10 +141,7 @@ impl Config {
     /// # Errors
     /// It says what is not allowed; every fault is named.
     pub fn parse(text: &str, folder: &Path, shown: &str) -> Result<Self, ConfigError> {
-        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-            path: shown.into(),
-            message: error.to_string().trim().replace('\n', " "),
-        })?;
+        let raw: Raw = toml::from_str(text).map_err(|error| ConfigError::syntax(shown, &error))?;
         let mut faults = Vec::new();
         let config = check(raw, folder, &mut faults);
         match config {

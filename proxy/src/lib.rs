@@ -29,19 +29,6 @@ mod serve;
 pub mod tls;
 mod upstream;
 
-use std::error::Error;
-use std::fmt::Write;
-
 pub use proxy::{Proxy, StartError};
 pub use reload::Reloader;
-
-/// An error and all that is behind it, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let _ = write!(text, ": {error}");
-        source = error.source();
-    }
-    text
-}
+pub use sonde_fault::chain;

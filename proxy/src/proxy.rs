@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sonde_inventory::artifacts::Unreferred;
 use sonde_inventory::{Catalogue, Embedded, Store, StoreError};
-use sonde_listen::{Connections, Notify, Spare, raise_descriptors};
+use sonde_listen::{Connections, Notify, Spare, raise_descriptors, stopped};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use crate::access_log::AccessLog;
 use crate::accounts;
 use crate::accounts::socket::{Socket, SocketError};
 use crate::admin::{self, Desk};
-use crate::config::{Config, ConfigError, StoreConfig};
+use crate::config::{Config, StoreConfig};
 use crate::discovery;
 use crate::flight::Flights;
 use crate::limits::Accounts;
@@ -27,7 +27,7 @@ use crate::reload::Reloader;
 use crate::reports::{self, Reports};
 use crate::sensor_health::SensorHealth;
 use crate::sensors::{Sensors, Vault, VaultError};
-use crate::serve::{self, Door, Paces, stopped};
+use crate::serve::{self, Door, Paces};
 use crate::tls::{PublicTls, TierTls, TlsError, UpstreamTls, upstream_tls};
 use crate::upstream::{NodeTls, Upstream};
 
@@ -44,7 +44,7 @@ const PART: u64 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] sonde_fault::ConfigError),
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
     #[error("{address} cannot be listened on; is another proxy running?")]
@@ -145,7 +145,8 @@ impl Proxy {
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
         ];
         if let Some((listener, tls)) = tier {
-            others.push(tokio::spawn(serve::serve_tier(listener, tls, reports.clone(), sensors, stopping.clone())));
+            let desk = serve::TierDesk::new(door.clone(), reports.clone(), sensors);
+            others.push(tokio::spawn(serve::serve_tier(listener, tls, desk, stopping.clone())));
         }
         if let Some(names) = names {
             others.push(tokio::spawn(names.run(stopping.clone())));
@@ -276,7 +277,7 @@ fn door(
         sensor_health: SensorHealth::default(),
         sensors,
         connections: Arc::new(Connections::with_addresses(most, bounds.connections_per_address as usize)),
-        spare: Spare::take(descriptors),
+        spare: Arc::new(Spare::take(descriptors)),
     })
 }
 
@@ -294,9 +295,6 @@ async fn sweep(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
         door.paces.sweep(now).into_iter().for_each(|broken| door.about.broke(broken));
         door.upstream.end_late(now);
         door.flights.sweep();
-        if !door.spare.is_whole() && door.spare.take_back() {
-            tracing::info!("there are descriptors again");
-        }
         if round % SELDOM == 0 {
             door.accounts.sweep(now);
             door.upstream.sweep(&door.catalogue);

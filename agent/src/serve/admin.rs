@@ -4,13 +4,12 @@
 //! the agent knows of itself. Only on loopback, in plain HTTP, for the operator; tenants' data is not here. Connections are few, and one too
 //! many takes the place of the quietest.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use sonde_listen::admin::{self, Wanted};
-use sonde_listen::is_want_of_descriptors;
+use sonde_listen::{Event, Spare};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -61,12 +60,12 @@ impl admin::Desk for Desk {
         }
     }
 
-    fn displaced(&self) {
-        self.room.about.connections_refused.add(1);
+    fn happened(&self, event: Event) {
+        self.room.happened(event);
     }
 
-    fn make_room(&self, error: &io::Error) -> bool {
-        is_want_of_descriptors(error) && self.room.spare.give()
+    fn spare(&self) -> Arc<Spare> {
+        self.room.spare.clone()
     }
 }
 

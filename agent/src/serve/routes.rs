@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use sonde_collect::{InstanceState, Judgement, Names, Reason};
 use sonde_expo::{Writer, accept_encoding, negotiate};
 use sonde_host::{Accounts, Loader, Schedule, Slot};
-use sonde_listen::Spare;
+use sonde_listen::{Event, Spare};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admin;
@@ -61,7 +61,7 @@ pub struct Room {
     /// True once the first look for instances is done.
     pub ready: watch::Receiver<bool>,
     pub readiness: Readiness,
-    pub spare: Spare,
+    pub spare: Arc<Spare>,
     pub pulses: Arc<Pulses>,
     pub tls: Option<TlsFiles>,
     /// `http://ADDRESS`, for the URLs in answers to those who did not say how they came here.
@@ -69,6 +69,15 @@ pub struct Room {
 }
 
 impl Room {
+    /// Counts what happened at a listener.
+    pub(super) fn happened(&self, event: Event) {
+        match event {
+            Event::Admitted => self.about.connections.add(1),
+            Event::PutOut => self.about.connections_refused.add(1),
+            Event::NoDescriptors => self.about.descriptors_out.add(1),
+        }
+    }
+
     /// How often is read, and by which names it is told, by the configuration in force.
     fn of_readings(&self) -> (Duration, Names) {
         let config = self.config.borrow();

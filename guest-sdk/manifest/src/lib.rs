@@ -19,7 +19,7 @@ mod section;
 mod value;
 
 pub use fault::{ConfigErrors, ManifestErrors};
-pub use limits::{Class, Limits};
+pub use limits::{Class, Limits, MOST_SECRET_BYTES};
 pub use model::{
     ALWAYS_ALLOWED, Capabilities, ConfigKey, ConfigType, FileFrom, FilePattern, Manifest, PathFrom, PortFrom,
     capability_of,

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
+/// The longest secret of a run: a key or a token, not a file. Who takes it in and who opens it agree on this.
+pub const MOST_SECRET_BYTES: usize = 4 * KIB as usize;
+
 /// How much memory a run may have: its linear memories and tables together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Class {
@@ -35,6 +38,15 @@ impl Class {
             Self::Small => 16 * MIB,
             Self::Medium => 64 * MIB,
             Self::Large => 256 * MIB,
+        }
+    }
+
+    /// The largest component: a Rust sensor is some 60 KiB, Go's a few MiB, JavaScript's a dozen.
+    pub const fn component_bytes(self) -> u64 {
+        match self {
+            Self::Small => 4 * MIB,
+            Self::Medium => 16 * MIB,
+            Self::Large => 64 * MIB,
         }
     }
 

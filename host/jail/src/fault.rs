@@ -51,13 +51,6 @@ impl Fault {
 
     /// The whole chain on one line: a report goes to another process, which has no use for types.
     pub(crate) fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
-        text
+        sonde_fault::chain(self)
     }
 }

@@ -18,12 +18,8 @@ use most::Most;
 pub use most::{CORE_INSTANCES, MEMORIES, MEMORIES_OF_MODULE, TABLE_ELEMENTS, TABLES, TABLES_OF_MODULE};
 pub use shape::ShapeError;
 
-/// Largest component by class: a Rust sensor is some 60 KiB, Go's a few MiB, JavaScript's a dozen.
-const SMALL_BYTES: usize = 4 << 20;
-const MEDIUM_BYTES: usize = 16 << 20;
-const LARGE_BYTES: usize = 64 << 20;
 /// No file larger than this is read at all.
-pub const MAX_SENSOR_BYTES: usize = LARGE_BYTES;
+pub const MAX_SENSOR_BYTES: usize = Class::Large.component_bytes() as usize;
 
 /// Names that the world exports.
 const EXPORTS: [&str; 2] = ["describe", "collect"];
@@ -74,19 +70,14 @@ pub fn precheck(bytes: &[u8]) -> Result<Manifest, PrecheckError> {
     if bytes.is_empty() {
         return Err(PrecheckError::Empty);
     }
-    size_within(bytes, LARGE_BYTES, "large")?;
+    size_within(bytes, Class::Large)?;
     if !bytes.starts_with(b"\0asm") {
         return Err(PrecheckError::NotWasm);
     }
     let names = names(bytes)?;
     let toml = sonde_manifest::extract(bytes).map_err(PrecheckError::Section)?.ok_or(PrecheckError::NoManifest)?;
     let manifest = Manifest::parse(&toml).map_err(PrecheckError::Manifest)?;
-    let limit_bytes = match manifest.class {
-        Class::Small => SMALL_BYTES,
-        Class::Medium => MEDIUM_BYTES,
-        Class::Large => LARGE_BYTES,
-    };
-    size_within(bytes, limit_bytes, manifest.class.name())?;
+    size_within(bytes, manifest.class)?;
     for import in &names.imports {
         if manifest.allows_import(import) {
             continue;
@@ -104,9 +95,10 @@ pub fn precheck(bytes: &[u8]) -> Result<Manifest, PrecheckError> {
     Ok(manifest)
 }
 
-fn size_within(bytes: &[u8], limit_bytes: usize, class: &'static str) -> Result<(), PrecheckError> {
+fn size_within(bytes: &[u8], class: Class) -> Result<(), PrecheckError> {
+    let limit_bytes = class.component_bytes() as usize;
     if bytes.len() > limit_bytes {
-        return Err(PrecheckError::TooLarge { bytes: bytes.len(), limit_bytes, class });
+        return Err(PrecheckError::TooLarge { bytes: bytes.len(), limit_bytes, class: class.name() });
     }
     Ok(())
 }

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    CONFIG_BYTES, KEY_BYTES, MOST_CONFIG_KEYS, MOST_SECRETS, MOST_SETTINGS_BYTES, PushedSensor, SECRET_BYTES,
-    SensorFault,
-};
+use sonde_manifest::MOST_SECRET_BYTES;
+
+use super::{CONFIG_BYTES, KEY_BYTES, MOST_CONFIG_KEYS, MOST_SECRETS, MOST_SETTINGS_BYTES, PushedSensor, SensorFault};
 
 /// Whether all of an account's sensors, as they are to be, have settings within what an account may have.
 ///
@@ -39,8 +38,8 @@ pub fn check_secrets<'a>(names: impl ExactSizeIterator<Item = (&'a String, usize
     let what = "secrets";
     let names: Vec<_> = names.collect();
     check_keys(what, names.iter().map(|(name, _)| *name), MOST_SECRETS)?;
-    if names.iter().any(|(_, bytes)| *bytes > SECRET_BYTES) {
-        return Err(SensorFault::TooLong { what: "a secret", most: SECRET_BYTES });
+    if names.iter().any(|(_, bytes)| *bytes > MOST_SECRET_BYTES) {
+        return Err(SensorFault::TooLong { what: "a secret", most: MOST_SECRET_BYTES });
     }
     Ok(())
 }
@@ -100,8 +99,8 @@ mod tests {
         let many: BTreeMap<String, String> = (0..=MOST_CONFIG_KEYS).map(|n| (n.to_string(), String::new())).collect();
         assert!(check_config(&many).is_err());
         let name = "password".to_owned();
-        assert_eq!(check_secrets([(&name, SECRET_BYTES)].into_iter()), Ok(()));
-        assert!(check_secrets([(&name, SECRET_BYTES + 1)].into_iter()).is_err());
+        assert_eq!(check_secrets([(&name, MOST_SECRET_BYTES)].into_iter()), Ok(()));
+        assert!(check_secrets([(&name, MOST_SECRET_BYTES + 1)].into_iter()).is_err());
         assert!(check_secrets(many.keys().map(|name| (name, 0))).is_err());
         assert_eq!(format!("{:?}", Sealed("aGVsbG8".into())), "sealed");
     }
@@ -140,7 +139,7 @@ mod tests {
         let mut rolled = with("x", "");
         rolled.next = Some(Rollout { version: rolled.current.clone(), percent: 1 });
         assert!(rolled.settings_bytes() > with("x", "").settings_bytes() * 3 / 2, "both versions");
-        let whole = with(&"x".repeat(CONFIG_BYTES - 1), &"y".repeat(MOST_SECRETS * SECRET_BYTES));
+        let whole = with(&"x".repeat(CONFIG_BYTES - 1), &"y".repeat(MOST_SECRETS * MOST_SECRET_BYTES));
         let fit = MOST_SETTINGS_BYTES / whole.settings_bytes();
         assert_eq!(check_account(vec![&whole; fit]), Ok(()));
         let would = (fit + 1) * whole.settings_bytes();

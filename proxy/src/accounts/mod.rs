@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use sonde_inventory::report::is_group;
 use sonde_inventory::write::MOST_WRITES;
 use sonde_inventory::{
-    Account, AccountName, BoundCertificate, Catalogue, Record, Scope, SshKey, Store, StoreError, Token, Write,
+    Account, AccountName, BoundCertificate, Catalogue, Limits, Record, Scope, SshKey, Store, StoreError, Token, Write,
     WriteError,
 };
 
@@ -167,18 +167,12 @@ impl Accounts {
     ) -> Result<Arc<Account>, AccountError> {
         self.change(name, |account| {
             let mut all = serde_json::to_value(&account.limits).unwrap_or_default();
-            let known = [
-                "requests_per_second",
-                "request_burst",
-                "bytes_per_second",
-                "concurrent_scrapes",
-                "sensors",
-                "sensor_bytes",
-                "all_sensors_bytes",
-            ];
             for (key, value) in limits {
-                if !known.contains(&key.as_str()) {
-                    return Err(AccountError::Invalid(format!("{key:?} is not a limit: {} are", known.join(", "))));
+                if !Limits::NAMES.contains(&key.as_str()) {
+                    return Err(AccountError::Invalid(format!(
+                        "{key:?} is not a limit: {} are",
+                        Limits::NAMES.join(", ")
+                    )));
                 }
                 all[key] = value.clone();
             }

@@ -47,7 +47,7 @@ pub(super) async fn answer(accounts: &Accounts, asked: Asked<'_>) -> Response<By
         Ok(None) => {
             sentence(StatusCode::NOT_FOUND, "there is no such route on this socket; is `sonde` of the proxy's version?")
         }
-        Err(error) => sentence(status(&error), &chain(&error)),
+        Err(error) => sentence(status(&error), &crate::chain(&error)),
     }
 }
 
@@ -61,16 +61,6 @@ fn status(error: &AccountError) -> StatusCode {
         }
         AccountError::Randomness | AccountError::Write(_) | AccountError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 pub(super) fn sentence(status: StatusCode, text: &str) -> Response<Bytes> {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use sonde_inventory::Limits;
-use sonde_inventory::assignment::MOST_ARTIFACT_BYTES;
+use sonde_inventory::assignment::{self, MOST_ARTIFACT_BYTES};
 
 /// cmon's throttle, which tenants' Prometheus servers are used to: 100 a second, 1000 at once.
 const REQUESTS_PER_SECOND: u32 = 100;
@@ -13,14 +13,14 @@ const BYTES_PER_SECOND: u64 = 32 << 20;
 const CONCURRENT_SCRAPES: u32 = 256;
 /// Sensors of an account, the largest, and all of them: a Rust sensor is 60 KiB, Go's a few MiB.
 const SENSORS: u32 = 100;
-const SENSOR_BYTES: u64 = 16 << 20;
+const SENSOR_BYTES: u64 = MOST_ARTIFACT_BYTES;
 const ALL_SENSORS_BYTES: u64 = 64 << 20;
 /// Above these a figure means no limit at all, and is a mistake.
 const MOST_REQUESTS: u32 = 1_000_000;
 const MOST_BYTES: u64 = 1 << 40;
 const MOST_SCRAPES: u32 = 100_000;
 /// What an agent takes of one account.
-const MOST_SENSORS: u32 = 256;
+const MOST_SENSORS: u32 = assignment::MOST_SENSORS as u32;
 
 /// Connections at once: some 60 KiB each with TLS, so half a GiB.
 const CONNECTIONS: u32 = 8_192;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use sonde_inventory::sensor::{Rollout, Selector, Version};
+use sonde_inventory::sensor::{Rollout, Selector, Version, WHOLE};
 use sonde_inventory::{AccountName, PushedSensor, SensorName};
 
-use super::{PushError, WHOLE};
+use super::PushError;
 use crate::config::Quota;
 
 /// What the caller says of what is there, before it is changed.

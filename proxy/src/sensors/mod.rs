@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sonde_inventory::artifacts::Unreferred;
 use sonde_inventory::sensor::{
-    Rollout, Selector, SensorFault, Version, check_config, check_secret_text, check_secrets,
+    Rollout, Selector, SensorFault, Version, WHOLE, check_config, check_secret_text, check_secrets,
 };
 use sonde_inventory::{
     AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
@@ -36,8 +36,6 @@ use change::pushed;
 
 /// How often a change is tried again that another one came before.
 const MOST_ATTEMPTS: usize = 8;
-/// All of the matching instances.
-const WHOLE: u8 = 100;
 
 /// Why something was not done: a sentence for the tenant.
 #[derive(Debug, thiserror::Error)]

@@ -16,8 +16,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sonde_inventory::sensor::{SECRET_BYTES, Selector};
+use sonde_inventory::sensor::Selector;
 use sonde_inventory::{ArtifactDigest, PushedSensor, SensorName, WriteError};
+use sonde_manifest::MOST_SECRET_BYTES;
 
 use super::Door;
 use super::answer::{Answer, not_found, sentence, typed, with_reason};
@@ -224,7 +225,7 @@ impl Asking<'_> {
         let is_there = sensor.versions().any(|version| version.secrets.contains_key(key));
         let secret = match *self.request.method() {
             Method::PUT => {
-                let bytes = receive(body, SECRET_BYTES as u64, |bytes| self.used.sent(bytes)).await?;
+                let bytes = receive(body, MOST_SECRET_BYTES as u64, |bytes| self.used.sent(bytes)).await?;
                 let text = String::from_utf8(bytes);
                 Some(text.map_err(|_| PushError::Invalid("a secret is UTF-8 text".to_owned()))?)
             }

@@ -3,7 +3,6 @@
 //! Connections are as many as there are nodes, and bounded all the same. What a report may say is `reports`' to judge; here it is seen to that it is
 //! the node's own word. What `assignments` gives a node is of accounts that have something on it. A connection on which an answer is not read is ended.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +10,15 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
 use sonde_inventory::report::PATH;
-use sonde_listen::Connections;
+use sonde_listen::{Connections, Entrance, Guest, Http, Http2};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::Door;
 use super::assignments::Assigning;
 use super::sending::Overdue;
-use super::{SHORTEST_PAUSE, stopped};
 use crate::identity::{TierRole, tier_role};
 use crate::reports::{self, Reports};
 use crate::sensors::Sensors;
@@ -30,46 +26,48 @@ use crate::tls::TierTls;
 
 /// Connections at once: an agent has one, and a moment of two when it comes back.
 const CONNECTIONS: usize = 16_384;
-const HEAD_BYTES: usize = 16 << 10;
-const MOST_HEADERS: usize = 32;
-/// An agent says something several times in its lease.
-const HEAD_DEADLINE: Duration = Duration::from_secs(60);
-const STREAMS: u32 = 4;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const HTTP: Http = Http {
+    // An agent says something several times in its lease.
+    head_deadline: Duration::from_secs(60),
+    head_bytes: 16 << 10,
+    headers: 32,
+    http2: Some(Http2 {
+        streams: 4,
+        // A report is 8 MiB at most, and from another continent perhaps.
+        window_bytes: 1 << 20,
+        send_bytes: 256 << 10,
+        keep_alive: Duration::from_secs(20),
+    }),
+};
 
-/// Serves until `stop` becomes true. What is being reported then is reported again elsewhere.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: TierTls,
+/// What is answered from.
+pub(crate) struct Desk {
+    door: Arc<Door>,
     reports: Arc<Reports>,
-    sensors: Sensors,
-    mut stop: watch::Receiver<bool>,
-) {
-    let desk = Arc::new(Desk { reports, assignments: Assigning::new(sensors) });
-    let connections = Arc::new(Connections::of(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stopped(&mut stop) => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(SHORTEST_PAUSE * 100).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let mut place = connections.admit(None);
-        let (tls, desk, connections, mut stop) = (tls.clone(), desk.clone(), connections.clone(), stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = converse(stream, tls, desk, &connections, place.id) => {}
-                _ = &mut place.put_out => {}
-                () = stopped(&mut stop) => {}
-            }
-        });
+    assignments: Assigning,
+}
+
+impl Desk {
+    pub(crate) fn new(door: Arc<Door>, reports: Arc<Reports>, sensors: Sensors) -> Self {
+        Self { door, reports, assignments: Assigning::new(sensors) }
     }
 }
 
-async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, connections: &Connections, id: u64) {
+/// Serves until `stop` becomes true. What is being reported then is reported again elsewhere.
+pub(crate) async fn serve(listener: TcpListener, tls: TierTls, desk: Desk, stop: watch::Receiver<bool>) {
+    let desk = Arc::new(desk);
+    let entrance = Entrance {
+        listener,
+        connections: Arc::new(Connections::of(CONNECTIONS)),
+        spare: desk.door.spare.clone(),
+        drain: Duration::ZERO,
+    };
+    let happened = |event| desk.door.happened(event);
+    let converse = |stream, guest, leaving| converse(stream, tls.clone(), desk.clone(), guest, leaving);
+    entrance.serve(stop, happened, converse).await;
+}
+
+async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, guest: Guest, leaving: Watcher) {
     let (stream, peer) = match tls.accept(stream).await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -79,56 +77,22 @@ async fn converse(stream: TcpStream, tls: TierTls, desk: Arc<Desk>, connections:
     };
     let is_http2 = peer.is_http2();
     let overdue = Overdue::default();
-    let answered = |request: Request<Incoming>| {
-        connections.heard(id);
-        // Asked for each request: the connection may outlive the certificate.
-        let (desk, role, overdue) = (desk.clone(), tier_role(&peer), overdue.clone());
-        async move { overdue.watch(answer(&desk, role, request).await) }
+    let who = peer.clone();
+    let answered = {
+        let overdue = overdue.clone();
+        move |request: Request<Incoming>| {
+            guest.heard();
+            // Asked for each request: the connection may outlive the certificate.
+            let (desk, role, overdue) = (desk.clone(), tier_role(&peer), overdue.clone());
+            async move { overdue.watch(answer(&desk, role, request).await).map(Full::new) }
+        }
     };
     tokio::select! {
-        () = speak(TokioIo::new(stream), is_http2, answered) => {}
+        () = HTTP.converse(stream, is_http2, leaving, answered) => {}
         () = overdue.comes() => {
-            tracing::warn!(role = ?tier_role(&peer), "an agent's connection was ended: an answer on it was not read in time");
+            tracing::warn!(role = ?tier_role(&who), "an agent's connection was ended: an answer on it was not read in time");
         }
     }
-}
-
-/// Serves one connection for as long as it lasts.
-async fn speak<S, F>(stream: S, is_http2: bool, answered: impl Fn(Request<Incoming>) -> F)
-where
-    S: Read + Write + Unpin,
-    F: Future<Output = Response<Bytes>> + Send + 'static,
-{
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = answered(request);
-        async move { Ok::<_, Infallible>(answer.await.map(Full::new)) }
-    });
-    let ended = if is_http2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEAD_BYTES as u32)
-            .keep_alive_interval(Some(KEEP_ALIVE));
-        builder.serve_connection(stream, service).await
-    } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
-            .max_buf_size(HEAD_BYTES)
-            .max_headers(MOST_HEADERS);
-        builder.serve_connection(stream, service).await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an agent's connection ended in an error");
-    }
-}
-
-/// What is answered from.
-struct Desk {
-    reports: Arc<Reports>,
-    assignments: Assigning,
 }
 
 async fn answer(desk: &Desk, role: Option<TierRole>, request: Request<Incoming>) -> Response<Bytes> {
@@ -152,6 +116,8 @@ fn refused(status: StatusCode, why: &'static str) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::server::graceful::GracefulShutdown;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::time::Instant;
 
@@ -164,12 +130,13 @@ mod tests {
     /// What `converse` does once it knows who is there; returns when it ended, and how.
     async fn served(stream: tokio::io::DuplexStream, is_http2: bool) -> (Instant, bool) {
         let overdue = Overdue::default();
-        let answered = |_| {
-            let overdue = overdue.clone();
-            async move { overdue.watch(Response::new(Bytes::from(vec![b'x'; LARGE]))) }
+        let (watched, graceful) = (overdue.clone(), GracefulShutdown::new());
+        let answered = move |_| {
+            let overdue = watched.clone();
+            async move { overdue.watch(Response::new(Bytes::from(vec![b'x'; LARGE]))).map(Full::new) }
         };
         let is_overdue = tokio::select! {
-            () = speak(TokioIo::new(stream), is_http2, answered) => false,
+            () = HTTP.converse(stream, is_http2, graceful.watcher(), answered) => false,
             () = overdue.comes() => true,
         };
         (Instant::now(), is_overdue)
@@ -221,7 +188,7 @@ mod tests {
                 head.push(agent.read_u8().await.unwrap());
             }
             agent.read_exact(&mut vec![0; LARGE]).await.unwrap();
-            let waited = tokio::time::timeout(HEAD_DEADLINE - Duration::from_secs(1), &mut serving).await;
+            let waited = tokio::time::timeout(HTTP.head_deadline - Duration::from_secs(1), &mut serving).await;
             assert!(waited.is_err(), "it was ended");
         }
         drop(agent);

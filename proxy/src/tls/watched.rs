@@ -59,9 +59,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
             }
             Err(error) => {
                 self.faults.fetch_add(1, Ordering::Relaxed);
-                let error = Chain(error);
-                tracing::error!(error = %error, "new certificates were refused; the old ones stay");
-                Err(error.0)
+                tracing::error!(error = %crate::chain(&error), "new certificates were refused; the old ones stay");
+                Err(error)
             }
         }
     }
@@ -95,19 +94,4 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
         file.ok().map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
     };
     files.iter().map(stamp).collect()
-}
-
-/// An error with all of its sources, for a line in a log.
-struct Chain(TlsError);
-
-impl std::fmt::Display for Chain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = std::error::Error::source(&self.0);
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }

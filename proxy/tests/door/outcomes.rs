@@ -7,7 +7,8 @@ use serde_json::json;
 use sonde_inventory::Limits;
 
 use crate::agent::Says;
-use crate::client::{Ask, Version, ask, get};
+use crate::client::{Ask, VERSIONS, Version, ask, get};
+use crate::hostile::admin_metrics;
 use crate::house::{AWAY, Credential, House, NODE, id, instance, name};
 
 fn metrics(number: u128) -> String {
@@ -209,6 +210,28 @@ async fn a_stop_answers_what_is_being_asked_and_takes_nobody_more() {
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut heard).await;
     assert!(String::from_utf8_lossy(&heard).contains("late 1"), "{}", String::from_utf8_lossy(&heard));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_has_said_nothing_does_not_hold_up_a_stop() {
+    let house = House::start(&[]).await;
+    let nobody = Credential::default();
+    let tier = house.proxy.tier_address().unwrap();
+    let silent = tokio::net::TcpStream::connect(house.proxy.address()).await.unwrap();
+    let at_the_tier = tokio::net::TcpStream::connect(tier).await.unwrap();
+    let mut shaken = Vec::new();
+    for version in VERSIONS {
+        shaken.push(crate::client::connect(&house, &nobody, None, version).await);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !admin_metrics(&house).await.contains("\nsonde_proxy_connections 3\n") {
+        assert!(Instant::now() < deadline, "they are not let in");
+    }
+    let began = Instant::now();
+    house.proxy.stop().await;
+    // A handshake would have 10 s, and an answer 15.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop((silent, at_the_tier, shaken));
 }
 
 #[tokio::test]

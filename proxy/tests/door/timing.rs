@@ -10,10 +10,12 @@ use tokio_rustls::client::TlsStream;
 use crate::client::{Version, connect};
 use crate::house::{Credential, House, SUFFIX, id, instance};
 
-/// Of each kind. One after the other by turns, so that what else the machine does falls on all of them alike.
+/// Of each kind. One after the other by turns, and each first by turns, so that what else the machine does falls on all of them alike.
 const ROUNDS: usize = 400;
-/// By so much of the time itself medians may differ. Asking an agent, or walking a list, is a multiple; what is allowed is noise.
+/// By so much of the time itself they may differ. Asking an agent, or walking a list, is a multiple; what is allowed is noise.
 const NOISE: f64 = 0.25;
+/// Noise passes, and what tells the two apart does not: only what differs each time, and the same way, counts.
+const ATTEMPTS: usize = 6;
 const FOREIGN: u128 = 2;
 const UNKNOWN: u128 = 99;
 
@@ -34,9 +36,31 @@ fn without_date(heard: &[u8]) -> String {
     text.split("\r\n").filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\r\n")
 }
 
-fn median(mut all: Vec<Duration>) -> f64 {
+/// What a quarter of them took at most: what else the machine does only adds to that.
+fn lower_quartile(mut all: Vec<Duration>) -> f64 {
     all.sort_unstable();
-    all[all.len() / 2].as_secs_f64()
+    all[all.len() / 4].as_secs_f64()
+}
+
+/// How much longer the one takes than the other, as a part of the shorter time.
+async fn difference(house: &House, what: &str, foreign: &str, unknown: &str) -> f64 {
+    let mut stream = connect(house, &Credential::default(), None, Version::One).await;
+    let (mut of_foreign, mut of_unknown) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let is_foreign_first = round % 2 == 0;
+        let (first, second) = if is_foreign_first { (foreign, unknown) } else { (unknown, foreign) };
+        let (took, heard) = timed(&mut stream, first).await;
+        let (other, like) = timed(&mut stream, second).await;
+        assert!(heard.starts_with(b"HTTP/1.1 404"), "{what}: {}", String::from_utf8_lossy(&heard));
+        assert_eq!(without_date(&heard), without_date(&like), "{what}");
+        // The first ones find caches cold.
+        if round >= ROUNDS / 10 {
+            of_foreign.push(if is_foreign_first { took } else { other });
+            of_unknown.push(if is_foreign_first { other } else { took });
+        }
+    }
+    let (foreign, unknown) = (lower_quartile(of_foreign), lower_quartile(of_unknown));
+    (foreign - unknown) / foreign.min(unknown)
 }
 
 #[tokio::test]
@@ -57,28 +81,26 @@ async fn what_is_anothers_takes_as_long_as_what_is_not_there() {
         ("by name", by_name(&id(FOREIGN).to_string()), by_name(&id(UNKNOWN).to_string())),
         ("by alias", by_name("i2--rival"), by_name("i99--rival")),
     ];
+    let mut asked = 0;
     for (what, foreign, unknown) in pairs {
-        let mut stream = connect(&house, &Credential::default(), None, Version::One).await;
-        let (mut of_foreign, mut of_unknown) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            let (took, heard) = timed(&mut stream, &foreign).await;
-            let (other, like) = timed(&mut stream, &unknown).await;
-            assert!(heard.starts_with(b"HTTP/1.1 404"), "{what}: {}", String::from_utf8_lossy(&heard));
-            assert_eq!(without_date(&heard), without_date(&like), "{what}");
-            // The first ones find caches cold.
-            if round >= ROUNDS / 10 {
-                of_foreign.push(took);
-                of_unknown.push(other);
+        let mut differences = Vec::new();
+        while differences.len() < ATTEMPTS {
+            let difference = difference(&house, what, &foreign, &unknown).await;
+            asked += ROUNDS * 2;
+            if difference.abs() < NOISE {
+                differences.clear();
+                break;
             }
+            differences.push(difference);
         }
-        let (foreign, unknown) = (median(of_foreign), median(of_unknown));
-        let differs = (foreign - unknown).abs() / foreign.min(unknown);
-        assert!(differs < NOISE, "{what}: {foreign:.6} s for another's, {unknown:.6} s for none: {differs:.2}");
+        let is_longer = differences.iter().filter(|difference| difference.is_sign_positive()).count();
+        let is_one_way = !differences.is_empty() && (is_longer == 0 || is_longer == differences.len());
+        assert!(!is_one_way, "{what}: another's takes so much longer than what is not there: {differences:.2?}");
     }
     // The same work: nobody was asked for either, and all that is counted is that there were so many answers.
     assert!((2..60).chain([UNKNOWN]).all(|number| house.agent.heard(&id(number).to_string()).is_empty()));
     let about = crate::hostile::admin_metrics(&house).await;
-    let answered = format!("sonde_proxy_answers_total{{code=\"404\"}} {}", ROUNDS * 6);
+    let answered = format!("sonde_proxy_answers_total{{code=\"404\"}} {asked}");
     assert!(about.contains(&answered), "{about}");
     let asked = about.lines().filter(|line| line.starts_with("sonde_proxy_scrapes_total{") && !line.ends_with(" 0"));
     assert_eq!(asked.count(), 0, "{about}");

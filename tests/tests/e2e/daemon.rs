@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -229,6 +230,24 @@ fn only_a_proxy_of_the_right_authority_is_served() {
     let again = certificates.get(&url, Some("proxy"));
     assert_eq!(String::from_utf8_lossy(&again.stdout), "200", "after all that a proxy is served: {again:?}");
     assert!(agent.stop(), "SIGTERM ends it");
+}
+
+#[test]
+fn who_says_nothing_does_not_hold_up_the_end() {
+    let certificates = Certificates::new();
+    certificates.authority("nodes");
+    certificates.authority("tier");
+    certificates.leaf("node", "nodes", "IP:127.0.0.1");
+    certificates.leaf("proxy", "tier", "URI:sonde:role:proxy");
+    let (mut agent, base) = with_tls(&certificates);
+    let silent = TcpStream::connect(base.trim_start_matches("https://")).expect("it listens");
+    // Connections are taken in their order: when a later one is answered, the silent one is in.
+    let served = certificates.get(&format!("{base}/healthz"), Some("proxy"));
+    assert_eq!(String::from_utf8_lossy(&served.stdout), "200", "{served:?}");
+    agent.signal(Signal::TERM);
+    assert_eq!(exit_code(&mut agent), Some(0), "{}", agent.log());
+    assert!(!agent.log().contains("cut off"), "it was waited for: {}", agent.log());
+    drop(silent);
 }
 
 #[test]

@@ -22,13 +22,14 @@ use std::time::Instant;
 
 use sonde_collect::{Found, Roots, kstats};
 use sonde_host::{BrokerError, Process};
+use sonde_manifest::MOST_SECRET_BYTES;
 
 use namespaces::NamespaceThread;
 use owners::Owners;
 use places::Places;
 
-/// Longest secret.
-const SECRET_BYTES: u64 = 4 << 10;
+/// Longest secret, as a file is read.
+const SECRET_BYTES: u64 = MOST_SECRET_BYTES as u64;
 
 /// The most processes in one list.
 const PROCESSES: usize = 1024;
