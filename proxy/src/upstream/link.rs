@@ -28,7 +28,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// A probe waits longer than a scrape: for a lost packet to be sent again, and for TLS as long as an agent gives a handshake itself. Of an agent that
 /// stands still it makes so but one connection in that time.
-const PROBE_CONNECT: Duration = Duration::from_secs(3);
+const PROBE_CONNECT: Duration = Duration::from_secs(5);
 const PROBE_HANDSHAKE: Duration = Duration::from_secs(10);
 /// A node from which anything came so recently is not away, whatever becomes of a new connection.
 const LIFE: Duration = Duration::from_secs(2);

@@ -10,9 +10,10 @@ use crate::steps::{listed, missing, on_node, slowest, steady, wait_for_lists, wa
 
 /// What no scrape of a node that is well may take, whatever another's does: far less than those of one that is not.
 const UNTOUCHED: Duration = Duration::from_secs(2);
-/// At this rate an exposition takes some ten seconds, and what has room waits for less than one: a connection is taken, and hardly more.
-const TRICKLE_BITS: u32 = 32_000;
-const ROOM_BYTES: u32 = 3_000;
+/// At this rate an exposition takes some five seconds, of those that are asked for each its part of that. What has room waits for at most four: longer than a
+/// scrape waits for a connection, and shorter than a probe.
+const TRICKLE_BITS: u32 = 64_000;
+const ROOM_BYTES: u32 = 32_000;
 /// Answers of one target, by when its first connections are over and others were tried.
 const LATER_ANSWERS: usize = 8;
 
@@ -56,7 +57,8 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
         let stays = Instant::now();
         eventually("more of them than one a target", SOON, || {
             let more = missing(&checker, stays, |seen| seen.what.starts_with("50"));
-            assert!(more.iter().all(is_slow), "{more:?}");
+            let said = || (0..cloud.proxies.len()).map(|proxy| probed(&cloud, proxy)).collect::<String>();
+            assert!(more.iter().all(is_slow), "{more:?}\n{}", said());
             let times = |id: &String| more.iter().filter(|seen| seen.id == *id).count();
             if slow.iter().all(|id| times(id) >= LATER_ANSWERS) { Ok(()) } else { Err(format!("{more:?}")) }
         });
@@ -86,6 +88,13 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
     }
     steady(&cloud, &checker);
     checker.finish();
+}
+
+/// What a proxy has logged of why it does not ask a node.
+fn probed(cloud: &Cloud, proxy: usize) -> String {
+    let log = cloud.proxy_log(proxy);
+    let lines = log.lines().filter(|line| line.contains("is probed") || line.contains("is reached again"));
+    lines.map(|line| format!("proxy {proxy}: {line}\n")).collect()
 }
 
 /// Its instances' scrapers are told so: in time at first, then at once. Nobody else's notice. They are still discovered.
