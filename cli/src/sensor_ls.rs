@@ -9,7 +9,8 @@ use crate::tenant::{HELP, Tenant};
 
 #[derive(Args)]
 #[command(after_help = format!("\
-STATE is waiting until a node has said something, accepted, or refused with the reason below the table. UP of INSTANCES have a fresh result; of those that
+STATE is waiting until a node has said something, accepted, or refused with the reason below the table, where it is also said which instances run without
+the secrets, and why. UP of INSTANCES have a fresh result; of those that
 have none, `sonde sensor logs NAME` tells why.
 
 {HELP}"))]
@@ -36,6 +37,13 @@ fn listed(sensors: &Value) -> String {
             for refusal in version["refused"].as_array().into_iter().flatten() {
                 let (why, nodes) = (refusal["why"].as_str().unwrap_or_default(), &refusal["nodes"]);
                 refusals.push_str(&format!("\n{name} is refused on {nodes} node(s): {why}\n"));
+            }
+            for withheld in version["secrets_withheld"].as_array().into_iter().flatten() {
+                let (why, count) = (withheld["why"].as_str().unwrap_or_default(), &withheld["count"]);
+                let first = withheld["instances"][0].as_str().unwrap_or_default();
+                refusals.push_str(&format!(
+                    "\n{name} runs without its secrets on {count} instance(s), {first} among them: {why}\n"
+                ));
             }
         }
     }

@@ -137,11 +137,12 @@ impl About {
             ("sonde_proxy_shared_bytes", "Bodies kept for those who ask the same.", "bytes", now.kept_bytes as f64),
             ("sonde_proxy_upstream_connections", "Connections to agents.", "", now.upstream.connections as f64),
             ("sonde_proxy_upstream_in_flight", "Requests in flight to agents.", "", f64::from(now.upstream.in_flight)),
+            ("sonde_proxy_nodes_unreachable", "Nodes that could not be reached.", "", now.upstream.unreachable as f64),
             (
-                "sonde_proxy_nodes_unreachable",
-                "Nodes that could not be reached.",
+                "sonde_proxy_nodes_slow",
+                "Nodes whose agents take connections and do not speak.",
                 "",
-                now.upstream.circuits_open as f64,
+                now.upstream.slow as f64,
             ),
             ("sonde_proxy_handshakes_in_flight", "Handshakes in flight.", "", now.handshakes.in_flight as f64),
             (

@@ -1,7 +1,7 @@
 //! Asking agents: pooled connections, one deadline, and no node at another's cost.
 //!
-//! Each node has its own link: connections, places in flight, a circuit. A node that cannot be reached is asked no more until a probe has reached
-//! it, so its tenants learn that at once and nobody waits behind it. A request that was begun is abandoned at the scraper's deadline and never
+//! Each node has its own link: connections, places in flight, a circuit. A node that cannot be reached, or whose agent takes connections and does not
+//! speak, is asked no more until a probe has heard it, so its tenants learn which it is at once and nobody waits behind it. A request that was begun is abandoned at the scraper's deadline and never
 //! later. Requests are made anew from what was checked; no header of a scraper's passes by itself. Plain HTTP goes to
 //! loopback, and to agents that the operator says speak as cmon-agent did; never elsewhere.
 
@@ -15,6 +15,8 @@ use sonde_inventory::{AccountName, Catalogue, Node};
 use uuid::Uuid;
 
 mod circuit;
+mod gathering;
+mod life;
 mod link;
 mod pool;
 mod reply;
@@ -70,7 +72,9 @@ pub struct Upstream {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     pub nodes: usize,
-    pub circuits_open: usize,
+    /// Nodes that cannot be reached, and those whose agents take connections and do not speak.
+    pub unreachable: usize,
+    pub slow: usize,
     pub connections: usize,
     pub in_flight: u32,
 }
@@ -87,8 +91,8 @@ impl Upstream {
     /// Nothing came back by the deadline, or nothing can.
     pub async fn ask(&self, node: &Arc<Node>, question: &Question) -> Result<Reply, Fault> {
         let link = self.link(node).ok_or(Fault::Unreachable)?;
-        if link.is_open() {
-            return Err(Fault::Unreachable);
+        if let Some(fault) = link.verdict() {
+            return Err(fault);
         }
         let left = question.deadline.saturating_duration_since(Instant::now());
         let place = link.slots.take(&question.account, left / WAITING_PART).await.ok_or(Fault::Busy)?;
@@ -127,7 +131,7 @@ impl Upstream {
 
     /// Whether nobody can reach a node, as far as is known.
     pub fn is_unreachable(&self, node: Uuid) -> bool {
-        self.lock().get(&node).is_some_and(|link| link.is_open())
+        self.lock().get(&node).is_some_and(|link| link.verdict() == Some(Fault::Unreachable))
     }
 
     /// Lets go of nodes that are not in the catalogue any more, and of connections that nobody uses.
@@ -148,7 +152,8 @@ impl Upstream {
         let links = self.lock();
         links.values().fold(Facts::default(), |facts, link| Facts {
             nodes: facts.nodes + 1,
-            circuits_open: facts.circuits_open + usize::from(link.is_open()),
+            unreachable: facts.unreachable + usize::from(link.verdict() == Some(Fault::Unreachable)),
+            slow: facts.slow + usize::from(link.verdict() == Some(Fault::Slow)),
             connections: facts.connections + link.connections(),
             in_flight: facts.in_flight + link.slots.taken(),
         })
@@ -159,7 +164,7 @@ impl Upstream {
     }
 }
 
-/// So long a connection may take to be there, TLS and all: two nodes of one cloud take milliseconds.
+/// So long a connection may take, and then TLS on it: two nodes of one cloud take milliseconds.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod placed;
 mod uploads;
 mod vault;
 mod view;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(crate) use placed::{Placed, mark, placed_on};
 pub use uploads::{Upload, UploadFault, Uploads, receive};
 pub use vault::{Belongs, Vault, VaultError};
 pub(crate) use view::{shown, standing_of};
+pub(crate) use withheld::Withheld;
 
 use change::pushed;
 

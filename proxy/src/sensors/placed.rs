@@ -46,7 +46,7 @@ impl Placed {
     }
 }
 
-fn selected(instance: &Instance) -> Selected<'_> {
+pub(super) fn selected(instance: &Instance) -> Selected<'_> {
     let Instance { id, name, alias, groups, labels, .. } = instance;
     Selected { id: *id, name, alias, groups, labels }
 }

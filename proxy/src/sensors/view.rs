@@ -1,12 +1,15 @@
 //! A sensor as its account sees it: versions, settings, the names of secrets, and what nodes say of each version.
 //!
-//! Nodes are counted and not named: which machines there are is the operator's to know. A secret has a name here and the digest that it is bound to.
+//! Nodes are counted and not named: which machines there are is the operator's to know. A secret has a name here and the digest that it is bound to, and
+//! where it does not get to, why.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use sonde_inventory::assignment::SensorStanding;
 use sonde_inventory::{AccountName, Catalogue, PushedSensor, SensorName};
+
+use super::Withheld;
 
 /// Different refusals that are told: as a rule all nodes say the same.
 const MOST_REFUSALS: usize = 8;
@@ -20,7 +23,7 @@ pub(crate) fn standing_of(catalogue: &Catalogue, account: &AccountName) -> Vec<S
 }
 
 /// The JSON of one sensor.
-pub(crate) fn shown(sensor: &PushedSensor, standings: &[SensorStanding]) -> Value {
+pub(crate) fn shown(sensor: &PushedSensor, standings: &[SensorStanding], withheld: &Withheld<'_>) -> Value {
     let next = sensor.next.as_ref().map_or(0, |next| next.percent);
     let versions = sensor.versions().enumerate().map(|(at, version)| {
         let (which, percent) = if at == 0 { ("current", 100 - next) } else { ("next", next) };
@@ -34,6 +37,7 @@ pub(crate) fn shown(sensor: &PushedSensor, standings: &[SensorStanding]) -> Valu
             "pushed_by": version.pushed_by,
             "config": version.config,
             "secrets": secrets,
+            "secrets_withheld": withheld.of(sensor, version, at > 0),
         });
         let of_it = standings.iter().filter(|standing| is_of(standing, &sensor.name, &version.sha256));
         add_standing(&mut shown, of_it);

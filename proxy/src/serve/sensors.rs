@@ -26,7 +26,7 @@ use super::sensor_logs;
 use crate::caller::Caller;
 use crate::config::Quota;
 use crate::limits::Use;
-use crate::sensors::{Asked, Expected, PushError, Settings, UploadFault, receive, shown, standing_of};
+use crate::sensors::{Asked, Expected, PushError, Settings, UploadFault, Withheld, receive, shown, standing_of};
 
 const ROUTE: &str = "/v1/sensors";
 /// What goes beside an artifact: JSON, as it is or in base64.
@@ -143,14 +143,17 @@ impl Asking<'_> {
     fn list(&self) -> Answer {
         let account = &self.caller.account.name;
         let standings = standing_of(&self.door.catalogue, account);
-        let all: Vec<Value> =
-            self.door.catalogue.sensors_of(account).iter().map(|sensor| shown(sensor, &standings)).collect();
+        let withheld = Withheld::from(&self.door.sensors, account);
+        let sensors = self.door.catalogue.sensors_of(account);
+        let all: Vec<Value> = sensors.iter().map(|sensor| shown(sensor, &standings, &withheld)).collect();
         value(StatusCode::OK, &all.into())
     }
 
     fn view(&self, sensor: &PushedSensor) -> Answer {
-        let standings = standing_of(&self.door.catalogue, &self.caller.account.name);
-        tagged(value(StatusCode::OK, &shown(sensor, &standings)), sensor)
+        let account = &self.caller.account.name;
+        let standings = standing_of(&self.door.catalogue, account);
+        let withheld = Withheld::from(&self.door.sensors, account);
+        tagged(value(StatusCode::OK, &shown(sensor, &standings, &withheld)), sensor)
     }
 
     fn quota(&self) -> Quota {

@@ -1,9 +1,6 @@
 //! One node's link: its connections, its places in flight, its circuit, and how they meet in one request.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -19,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::circuit::{Circuit, Next};
+use super::gathering::gathering;
+use super::life::{Life, Listened};
 use super::pool::{Line, Pool, STREAMS, Sent};
 use super::reply::Replies;
 use super::slots::Slots;
@@ -29,6 +28,12 @@ use super::{CONNECT_DEADLINE, Fault, NodeTls, Question};
 /// that scrapers usually have.
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// A probe waits longer than a scrape: for a lost packet to be sent again, and for TLS as long as an agent gives a handshake itself. Of an agent that
+/// stands still it makes so but one connection in that time.
+const PROBE_CONNECT: Duration = Duration::from_secs(5);
+const PROBE_HANDSHAKE: Duration = Duration::from_secs(10);
+/// A node from which anything came so recently is not away, whatever becomes of a new connection.
+const LIFE: Duration = Duration::from_secs(2);
 /// What may be on its way in one body before it is read: an ordinary exposition, whole.
 const WINDOW_BYTES: u32 = 256 << 10;
 /// Of all bodies on one connection: as much as its streams may have together. With less, some that nobody reads would hold up all the others there.
@@ -44,6 +49,7 @@ pub(super) struct Link {
     tls: Option<NodeTls>,
     pub(super) slots: Arc<Slots>,
     circuit: Circuit,
+    life: Arc<Life>,
     pub(super) pool: Pool,
     pub(super) replies: Replies,
     /// One connection is made at a time: those who come meanwhile share it, or its failure.
@@ -58,6 +64,7 @@ impl Link {
             tls,
             slots: Arc::new(Slots::new(per_node)),
             circuit: Circuit::default(),
+            life: Arc::default(),
             pool: Pool::default(),
             replies: Replies::default(),
             opening: tokio::sync::Mutex::default(),
@@ -76,13 +83,13 @@ impl Link {
         self.pool.sweep();
     }
 
-    /// Whether it is known that the node cannot be reached; asking for it keeps it probed.
-    pub(super) fn is_open(self: &Arc<Self>) -> bool {
-        let is_open = self.circuit.is_open();
-        if is_open && self.circuit.wanted() {
+    /// What is known of a node that is not to be asked; asking for it keeps it probed.
+    pub(super) fn verdict(self: &Arc<Self>) -> Option<Fault> {
+        let verdict = self.circuit.verdict();
+        if verdict.is_some() && self.circuit.wanted() {
             self.start_probing();
         }
-        is_open
+        verdict
     }
 
     /// One request, on a connection that is there or a new one. What was closed under us is tried once more: a GET can be.
@@ -96,11 +103,13 @@ impl Link {
         }
         // Seldom, and large: apart, so that a scrape's own task is small.
         let mut line = Box::pin(self.open()).await?;
+        let asked = Instant::now();
         match line.send(self.request(question, &line)?).await {
             Ok(response) => Ok((response, line)),
             Err(error) => {
                 tracing::debug!(node = %self.node.id, %error, "an agent broke off");
-                Err(Fault::Unreachable)
+                // It was we who gave up, because it did not even say that it is there.
+                Err(if asked.elapsed() < ALIVE_EVERY { Fault::Unreachable } else { Fault::Slow })
             }
         }
     }
@@ -125,44 +134,63 @@ impl Link {
     /// A connection of one's own or a part of a new one.
     async fn open(self: &Arc<Self>) -> Result<Line, Fault> {
         let _turn = self.opening.lock().await;
-        if self.circuit.is_open() {
-            return Err(Fault::Unreachable);
+        if let Some(fault) = self.circuit.verdict() {
+            return Err(fault);
         }
         if let Some(line) = self.pool.take().filter(|line| matches!(line, Line::Shared(_))) {
             return Ok(line);
         }
-        match self.connect().await {
+        match self.connect(CONNECT_DEADLINE, CONNECT_DEADLINE).await {
             Ok(line) => Ok(line),
-            Err(error) => {
-                self.cut(&error);
-                Err(Fault::Unreachable)
+            Err(failed) => {
+                let fault = failed.fault;
+                self.cut(&failed);
+                Err(fault)
             }
         }
     }
 
-    /// The node cannot be reached: said once, and probed from now on.
-    fn cut(self: &Arc<Self>, error: &str) {
+    /// The node is asked no more: said once for each reason, and probed from now on.
+    fn cut(self: &Arc<Self>, failed: &Failed) {
         self.pool.clear();
-        let was_open = self.circuit.is_open();
-        if self.circuit.open() {
+        let (before, begin) = self.circuit.open(failed.fault);
+        if begin {
             self.start_probing();
         }
-        if !was_open {
-            tracing::warn!(node = %self.node.id, url = self.node.url, error, "a node cannot be reached; it is probed");
+        if before != Some(failed.fault) {
+            let (fault, error) = (failed.fault, &failed.error);
+            tracing::warn!(node = %self.node.id, url = self.node.url, error, "a node is probed, since {fault}");
         }
     }
 
-    async fn connect(&self) -> Result<Line, String> {
-        let connecting = self.connect_at_leisure();
-        let connected = tokio::time::timeout(CONNECT_DEADLINE, connecting).await;
-        connected.unwrap_or_else(|_| Err(format!("no connection within {CONNECT_DEADLINE:?}")))
+    /// A connection within one time, and TLS on it within another. Who takes the first and leaves us waiting for the second is there, and slow.
+    async fn connect(&self, within: Duration, tls_within: Duration) -> Result<Line, Failed> {
+        let stream = self.reach(within).await?;
+        let _ = stream.set_nodelay(true);
+        let speaking = tokio::time::timeout(tls_within, self.speak(Listened::new(stream, &self.life))).await;
+        let late =
+            || Failed { fault: Fault::Slow, error: format!("it takes connections, and no TLS within {tls_within:?}") };
+        let away = |error| Failed { fault: Fault::Unreachable, error };
+        speaking.map_err(|_| late())?.map_err(away)
     }
 
-    async fn connect_at_leisure(&self) -> Result<Line, String> {
+    /// The node's kernel says that somebody listens there.
+    async fn reach(&self, within: Duration) -> Result<TcpStream, Failed> {
+        let reached = TcpStream::connect((self.target.host.as_str(), self.target.port));
+        match tokio::time::timeout(within, reached).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Failed { fault: Fault::Unreachable, error: error.to_string() }),
+            // Its packets come late, or only some come; a node that is cut off has been silent for longer.
+            Err(_) if self.life.is_within(LIFE) => Err(Failed {
+                fault: Fault::Slow,
+                error: format!("it is heard, and takes no connection within {within:?}"),
+            }),
+            Err(_) => Err(Failed { fault: Fault::Unreachable, error: format!("no connection within {within:?}") }),
+        }
+    }
+
+    async fn speak(&self, stream: Listened<TcpStream>) -> Result<Line, String> {
         let say = |error: &dyn std::fmt::Display| error.to_string();
-        let stream =
-            TcpStream::connect((self.target.host.as_str(), self.target.port)).await.map_err(|error| say(&error))?;
-        let _ = stream.set_nodelay(true);
         if !self.target.is_tls {
             let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| say(&error))?;
             tokio::spawn(connection);
@@ -198,9 +226,8 @@ impl Link {
             let Some(link) = link.upgrade() else { return };
             // Where one is being opened, that one tells.
             let Ok(_turn) = link.opening.try_lock() else { return };
-            let reached = TcpStream::connect((link.target.host.as_str(), link.target.port));
-            if !matches!(tokio::time::timeout(CONNECT_DEADLINE, reached).await, Ok(Ok(_))) {
-                link.cut("it has not answered, and takes no connection");
+            if let Err(failed) = link.reach(CONNECT_DEADLINE).await {
+                link.cut(&failed);
             }
         });
     }
@@ -210,42 +237,34 @@ impl Link {
     }
 }
 
-/// Drives a connection that many share. When it is woken, whoever is ready to ask asks first, and what they ask goes in one write: the loopback or
-/// the network card costs more than all the rest of a request.
-async fn gathering(connection: impl Future) {
-    let mut connection = pin!(connection);
-    while poll_once(connection.as_mut()).await.is_pending() {
-        woken().await;
-        tokio::task::yield_now().await;
-    }
+/// Why there is no connection, for the tenant and for the log.
+struct Failed {
+    fault: Fault,
+    error: String,
 }
 
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
-}
-
-/// Resolves when the task is woken, by whatever was polled before.
-async fn woken() {
-    let mut is_woken = false;
-    poll_fn(|_| if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
-/// Tries to reach a node until it has, or nobody wants it any more.
+/// Tries to reach a node until it has, or nobody wants it any more. What a try says of it is what is known from then on.
 async fn probe(link: Weak<Link>) {
+    let mut took = Duration::ZERO;
     for failures in 0.. {
-        let wait = match link.upgrade().map(|link| link.circuit.after(failures, Instant::now())) {
+        let wait = match link.upgrade().map(|link| link.circuit.after(failures, took, Instant::now())) {
             Some(Next::Wait(wait)) => wait,
             Some(Next::Stop) | None => return,
         };
         tokio::time::sleep(wait).await;
         let Some(link) = link.upgrade() else { return };
-        if let Ok(line) = link.connect().await {
-            link.circuit.close();
-            tracing::info!(node = %link.node.id, "a node is reached again");
-            if let Line::Alone(Some(sender)) = line {
-                link.pool.give_back(sender).await;
+        let began = Instant::now();
+        match link.connect(PROBE_CONNECT, PROBE_HANDSHAKE).await {
+            Ok(line) => {
+                link.circuit.close();
+                tracing::info!(node = %link.node.id, "a node is reached again");
+                if let Line::Alone(Some(sender)) = line {
+                    link.pool.give_back(sender).await;
+                }
+                return;
             }
-            return;
+            Err(failed) => link.cut(&failed),
         }
+        took = began.elapsed();
     }
 }

@@ -53,8 +53,11 @@ impl Drop for Agent {
 
 impl Agent {
     pub async fn start(own: &CertificateFiles, ca: &std::path::Path) -> Self {
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), own, ca)
+    }
+
+    pub fn at(listener: TcpListener, own: &CertificateFiles, ca: &std::path::Path) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(configuration(own, ca)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let says = Arc::<Mutex<HashMap<String, Says>>>::default();
         let heard = Arc::<Mutex<Vec<Heard>>>::default();

@@ -1,6 +1,7 @@
 //! The door as tenants and attackers meet it: a real proxy with its inventory on loopback, real TLS, and agents that do as they are told.
 
 mod agent;
+mod away;
 mod chance;
 mod client;
 mod floods;

@@ -267,7 +267,7 @@ async fn the_operator_is_told_how_it_is_and_reloads_it() {
 }
 
 /// One request to the admin routes.
-async fn plain(address: std::net::SocketAddr, method: &str, path: &str) -> String {
+pub async fn plain(address: std::net::SocketAddr, method: &str, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();

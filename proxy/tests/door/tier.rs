@@ -151,6 +151,45 @@ async fn an_operator_may_have_secrets_on_any_node() {
     house.proxy.stop().await;
 }
 
+#[tokio::test]
+async fn a_tenant_is_told_where_its_secrets_do_not_get_to_and_why() {
+    let gone = json!({ "node": AWAY, "state": "gone" });
+    let away = instance(2, "acme", json!({ "node": AWAY }));
+    let mut house = House::start(&[instance(1, "acme", json!({})), away, instance(3, "acme", gone)]).await;
+    let acme = house.token("acme", &BOTH, None).await;
+    let settings = json!({ "secrets": { "password": "s3cret" } }).to_string();
+    send(&house, &acme, "PUT", "/v1/sensors/web", &[("x-sonde-push", &settings)], &artifact("one")).await;
+    let withheld = async |house: &House| {
+        let shown: Value = serde_json::from_str(get(house, &acme, "/v1/sensors/web").await.text()).unwrap();
+        let listed: Value = serde_json::from_str(get(house, &acme, "/v1/sensors").await.text()).unwrap();
+        assert_eq!(shown, listed[0]);
+        let mut rows = shown["versions"][0]["secrets_withheld"].as_array().unwrap().clone();
+        for row in &mut rows {
+            let why = row.as_object_mut().unwrap().remove("why").unwrap();
+            let words = if row["reason"] == "node_not_allowed" { "sonde node allow" } else { "no key that opens" };
+            assert!(why.as_str().unwrap().contains(words), "{why}");
+        }
+        rows
+    };
+    let row = |reason: &str, instances: &[Uuid]| {
+        let count = instances.len();
+        json!({ "reason": reason, "instances": instances, "count": count, "nodes": count })
+    };
+    assert_eq!(withheld(&house).await, [row("node_not_allowed", &[id(1), id(2)])]);
+    allow(&house, NODE, "acme").await;
+    assert_eq!(withheld(&house).await, [row("node_not_allowed", &[id(2)])]);
+    // A proxy that has another key than the one they were sealed with.
+    let key = house.folder.path().join("secrets.key");
+    house.proxy.stop().await;
+    std::fs::write(&key, "ab".repeat(32)).unwrap();
+    house.proxy = sonde_proxy::Proxy::start(house.folder.path().join("proxy.toml")).await.unwrap();
+    assert_eq!(withheld(&house).await, [row("node_not_allowed", &[id(2)]), row("cannot_be_opened", &[id(1)])]);
+    // What has no secrets lacks none.
+    send(&house, &acme, "DELETE", "/v1/sensors/web/secrets/password", &[], b"").await;
+    assert!(withheld(&house).await.is_empty());
+    house.proxy.stop().await;
+}
+
 async fn allow(house: &House, node: Uuid, account: &str) {
     house.proxy.accounts().allow(node, Some(&[name(account)])).await.unwrap();
 }

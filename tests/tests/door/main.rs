@@ -10,5 +10,6 @@ mod lifecycle;
 mod matrix;
 mod papers;
 mod pushed;
+mod rollout;
 mod through;
 mod unit;

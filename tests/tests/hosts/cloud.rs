@@ -30,7 +30,7 @@ pub const TTL: Duration = Duration::from_secs(2);
 pub const LEASE: Duration = Duration::from_secs(10);
 /// Until what has to be right at once, or within the lease, is; on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
-const START: Duration = Duration::from_secs(60);
+pub const START: Duration = Duration::from_secs(60);
 
 const PROXIES: [u8; 2] = [1, 2];
 const NODES: [u8; 3] = [11, 12, 13];
@@ -354,7 +354,7 @@ impl Cloud {
         (status.to_owned(), body.to_owned())
     }
 
-    fn authorities(&self) -> PathBuf {
+    pub fn authorities(&self) -> PathBuf {
         self.dir.path().join("tls")
     }
 

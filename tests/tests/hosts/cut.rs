@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use sonde_tests::eventually;
 
-use crate::checker::Checker;
+use crate::checker::{Checker, Seen};
 use crate::cloud::{Cloud, LEASE, SOON, Target};
 use crate::steps::{listed, missing, on_node, slowest, steady, wait_for_lists, wait_for_names, wait_until_all_answer};
 
 /// What no scrape of a node that is well may take, whatever another's does: far less than those of one that is not.
 const UNTOUCHED: Duration = Duration::from_secs(2);
-/// At this rate an exposition takes some twenty seconds.
-const TRICKLE_BITS: u32 = 16_000;
+/// At this rate an exposition takes some five seconds, of those that are asked for each its part of that. What has room waits for at most four: longer than a
+/// scrape waits for a connection, and shorter than a probe.
+const TRICKLE_BITS: u32 = 64_000;
+const ROOM_BYTES: u32 = 32_000;
+/// Answers of one target, by when its first connections are over and others were tried.
+const LATER_ANSWERS: usize = 8;
 
 #[test]
 fn nodes_proxies_and_members_are_cut_off_and_come_back() {
@@ -38,7 +42,7 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
         if halted {
             cloud.halt_agent(2, true);
         } else {
-            cloud.nodes[2].host.slow_down(TRICKLE_BITS);
+            cloud.nodes[2].host.slow_down(TRICKLE_BITS, ROOM_BYTES);
         }
         // Each of its instances has been asked for through each proxy, in vain, with a reason.
         let reasons = eventually("answers that say why", SOON, || {
@@ -47,13 +51,29 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
             let all = (0..cloud.proxies.len()).all(|proxy| slow.iter().all(|id| count(proxy, id)));
             if all { Ok(without) } else { Err(format!("{without:?}")) }
         });
-        let is_said = |what: &str| ["504 agent_slow", "502 node_unreachable"].contains(&what);
-        assert!(reasons.iter().all(|seen| is_said(&seen.what) && slow.contains(&seen.id)), "{reasons:?}");
+        let is_slow = |seen: &Seen| seen.what == "504 agent_slow" && slow.contains(&seen.id);
+        assert!(reasons.iter().all(is_slow), "{reasons:?}");
+        // And so it goes on, when connections have ended and new ones are tried.
+        let stays = Instant::now();
+        eventually("more of them than one a target", SOON, || {
+            let more = missing(&checker, stays, |seen| seen.what.starts_with("50"));
+            let said = || (0..cloud.proxies.len()).map(|proxy| probed(&cloud, proxy)).collect::<String>();
+            assert!(more.iter().all(is_slow), "{more:?}\n{}", said());
+            let times = |id: &String| more.iter().filter(|seen| seen.id == *id).count();
+            if slow.iter().all(|id| times(id) >= LATER_ANSWERS) { Ok(()) } else { Err(format!("{more:?}")) }
+        });
         for proxy in 0..cloud.proxies.len() {
-            let counted = ["agent_slow", "node_unreachable"].map(|outcome| {
+            let count = |outcome| {
                 cloud.series(proxy, "sonde_proxy_scrapes_total", &[("class", "tenant"), ("outcome", outcome)])
-            });
-            assert!(counted.iter().sum::<f64>() > 0.0);
+            };
+            assert!(count("agent_slow") > 0.0);
+            assert_eq!(
+                (count("node_unreachable"), cloud.series(proxy, "sonde_proxy_nodes_unreachable", &[])),
+                (0.0, 0.0)
+            );
+        }
+        if halted {
+            cloud.wait_for_series(0, "sonde_proxy_nodes_slow", &[], |nodes| nodes == 1.0);
         }
         let others = slowest(&checker, began, |seen| !slow.contains(&seen.id));
         assert!(others < UNTOUCHED, "another node's scrape took {others:?}");
@@ -68,6 +88,13 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
     }
     steady(&cloud, &checker);
     checker.finish();
+}
+
+/// What a proxy has logged of why it does not ask a node.
+fn probed(cloud: &Cloud, proxy: usize) -> String {
+    let log = cloud.proxy_log(proxy);
+    let lines = log.lines().filter(|line| line.contains("is probed") || line.contains("is reached again"));
+    lines.map(|line| format!("proxy {proxy}: {line}\n")).collect()
 }
 
 /// Its instances' scrapers are told so: in time at first, then at once. Nobody else's notice. They are still discovered.

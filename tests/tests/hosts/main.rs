@@ -9,5 +9,6 @@ mod full;
 mod killed;
 mod moved;
 mod network;
+mod pushed;
 mod scraper;
 mod steps;

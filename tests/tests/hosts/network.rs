@@ -131,9 +131,9 @@ impl Host {
         ip(self.holder.pid(), &format!("neigh replace {} lladdr {mac} nud permanent dev eth0", other.address()));
     }
 
-    /// What it sends passes at so many bits a second, and what is too much for that waits long.
-    pub fn slow_down(&self, bits: u32) {
-        let shape = format!("qdisc replace dev eth0 root tbf rate {bits}bit burst 1600 limit 1000000");
+    /// What it sends passes at so many bits a second; for what is too much there is room for so many bytes, and the rest is lost.
+    pub fn slow_down(&self, bits: u32, room: u32) {
+        let shape = format!("qdisc replace dev eth0 root tbf rate {bits}bit burst 1600 limit {room}");
         run_to_end(inside(self.holder.pid(), "tc").args(shape.split(' ')));
     }
 
