@@ -13,6 +13,7 @@ use sonde_collect::described::{Described, Out, Row, counter, described, gauge};
 use sonde_collect::events::Totals;
 use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::triton::AgentCounts;
+use sonde_collect::unheard::{Of, Unheard, Why};
 use sonde_collect::{Names, RefusalReason};
 use sonde_expo::{Kind, Labels, Number, Writer};
 
@@ -58,7 +59,12 @@ pub struct About {
     pub sensor_faults: Counter,
     pub reports: Counter,
     pub reports_failed: Counter,
+    pub births: Counter,
+    pub deaths: Counter,
+    /// Of both, those of lives that were over before anything of them could be read.
+    pub unread: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
+    unheard: Arc<Unheard>,
     /// What the kernel counted of instances; none where nobody listens.
     events: Option<Arc<Totals>>,
 }
@@ -82,7 +88,11 @@ impl Default for About {
             sensor_faults: Counter::default(),
             reports: Counter::default(),
             reports_failed: Counter::default(),
+            births: Counter::default(),
+            deaths: Counter::default(),
+            unread: Counter::default(),
             refused: Default::default(),
+            unheard: Arc::default(),
             events: None,
         }
     }
@@ -105,9 +115,28 @@ pub struct Now {
 }
 
 impl About {
-    /// With what the kernel counts of instances.
-    pub(crate) fn of(events: Option<Arc<Totals>>) -> Self {
-        Self { events, ..Self::default() }
+    /// With what the kernel counts of instances, and what it does not let anybody hear.
+    pub(crate) fn of(events: Option<Arc<Totals>>, unheard: Arc<Unheard>) -> Self {
+        Self { events, unheard, ..Self::default() }
+    }
+
+    /// Says in the log, once of each, what is not heard.
+    pub(crate) fn say_unheard(&self) {
+        for (of, why) in self.unheard.news() {
+            let (what, instead) = match of {
+                Of::Births | Of::ForeignBirths => ("births and deaths", "a look every 10 s finds them, but for lives that are over by then"),
+                Of::Limits => ("OOM kills, refused forks and new limits", "readings find them, but for those of instances that are gone by then"),
+            };
+            let reason = match why {
+                Why::Overflow => "more came at once than a queue holds (fs.inotify.max_queued_events)",
+                Why::Bound => "there are more directories than the agent watches, or files than it keeps open",
+                Why::Kernel => "the kernel gives no more watches (fs.inotify.max_user_watches) or has no memory",
+                Why::Descriptors => "no descriptor is left",
+                Why::Denied => "the agent may not",
+                Why::Error => "the kernel reports an error",
+            };
+            tracing::warn!(of = of.as_str(), what, reason, instead, "the kernel does not tell of everything; how often is counted in sonde_agent_unheard_total");
+        }
     }
 
     pub fn answered(&self, status: u16) {
@@ -152,12 +181,25 @@ impl About {
         out.labelled(&ANSWERS, codes.iter().map(String::as_str).zip(self.answers.iter().map(count)));
         let reasons = RefusalReason::ALL.iter().map(|reason| reason.as_str());
         out.labelled(&REFUSED, reasons.zip(self.refused.iter().map(count)));
+        self.write_unheard(out);
         if let Some(events) = &self.events {
             out.one(&OOM_KILLS, Some(Number::Unsigned(events.oom_kills())));
             let hits = [("memory", events.memory_limit_hits()), ("pids", events.forks_refused())];
             out.labelled(&LIMIT_HITS, hits.into_iter().map(|(of, count)| (of, Some(Number::Unsigned(count)))));
         }
         out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(self.read_problems.iter().map(count)));
+    }
+}
+
+impl About {
+    fn write_unheard(&self, out: &mut Out<'_, '_>) {
+        let Some((mut family, base)) = out.family(&UNHEARD) else { return };
+        for of in Of::ALL {
+            for why in Why::ALL {
+                let labels = [(UNHEARD.labels[0], of.as_str()), (UNHEARD.labels[1], why.as_str())];
+                family.sample(base, &labels, Number::Unsigned(self.unheard.times(of, why)));
+            }
+        }
     }
 }
 
@@ -189,6 +231,14 @@ static PROBLEMS: Described = counter(
 .by(&["reason"])
 .of(AGENT);
 
+static UNHEARD: Described = counter(
+    "sonde_agent_unheard_total",
+    "",
+    "How often the kernel could not tell of something: a queue was full, or a watch was refused.",
+)
+.by(&["of", "reason"])
+.of("inotify, epoll, `cgroup.event_control`");
+
 static OOM_KILLS: Described = counter(
     "sonde_agent_instance_oom_kills_total",
     "",
@@ -218,6 +268,28 @@ static OF_THE_AGENT: &[Row<About>] = &[
     Row {
         about: gauge("sonde_agent_uptime_seconds", "seconds", "How long the agent has run.").of(AGENT),
         value: |a| Some(Number::Float(a.started.elapsed().as_secs_f64())),
+    },
+    Row {
+        about: counter(
+            "sonde_agent_instance_births_total",
+            "",
+            "Instances that appeared, those that were there at the start among them.",
+        )
+        .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.births.get())),
+    },
+    Row {
+        about: counter("sonde_agent_instance_deaths_total", "", "Instances that are gone.").of(AGENT),
+        value: |a| Some(Number::Unsigned(a.deaths.get())),
+    },
+    Row {
+        about: counter(
+            "sonde_agent_instance_lives_unread_total",
+            "",
+            "Of births and deaths, those of lives that were over before anything but their name could be read.",
+        )
+        .of("what inotify says of cgroups and of runtimes' state directories"),
+        value: |a| Some(Number::Unsigned(a.unread.get())),
     },
     Row {
         about: counter("sonde_agent_scrapes_total", "", "Expositions served.").of(AGENT),
@@ -346,5 +418,5 @@ static OF_NOW: &[Row<Now>] = &[
 #[cfg(test)]
 pub(crate) fn families() -> impl Iterator<Item = &'static Described> {
     let rows = families_of(OF_THE_AGENT).chain(families_of(OF_NOW));
-    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &OOM_KILLS, &LIMIT_HITS, &PROBLEMS])
+    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &UNHEARD, &OOM_KILLS, &LIMIT_HITS, &PROBLEMS])
 }

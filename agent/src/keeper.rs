@@ -4,6 +4,8 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
+mod unread;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
+use unread::UnreadLog;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
@@ -105,6 +108,7 @@ pub(crate) struct Keeper {
     /// Refused claims that the log has had.
     said_refusals: HashSet<String>,
     swept: Option<Instant>,
+    unread: UnreadLog,
 }
 
 impl Keeper {
@@ -119,6 +123,7 @@ impl Keeper {
             looked: false,
             said_refusals: HashSet::new(),
             swept: None,
+            unread: UnreadLog::default(),
             parts,
         }
     }
@@ -179,6 +184,8 @@ impl Keeper {
         self.look_at_files().await;
         self.placing.write_state();
         self.say_standings();
+        self.parts.about.say_unheard();
+        self.unread.beat();
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.placing.state.forget(id);
         }
@@ -305,6 +312,7 @@ impl Keeper {
                     match change {
                         Change::Appeared(found) | Change::Updated(found) => self.appeared(found).await,
                         Change::Gone(id, reason) => self.gone(id, reason).await,
+                        Change::Unread(found, lives) => self.unread(found, lives),
                     }
                 }
             }
@@ -358,6 +366,7 @@ impl Keeper {
             // Its sensors hold brokers of what it was before.
             self.placing.remove(id).await;
         } else {
+            self.parts.about.births.add(1);
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
         self.parts.broker.note(&found, &owner);
@@ -379,6 +388,7 @@ impl Keeper {
         self.placing.remove(id).await;
         if let Some(instance) = self.parts.catalogue.remove(id, reason) {
             let name = &instance.found.name.runtime_id;
+            self.parts.about.deaths.add(1);
             tracing::info!(instance = %id, name, reason = reason.as_str(), "an instance is gone");
         }
     }

@@ -9,7 +9,7 @@
 //! and gives no valid account, such as a namespace that is called `operator`.
 
 use sonde_collect::template::Field;
-use sonde_collect::{Found, Template};
+use sonde_collect::{Found, Match, Template};
 
 use crate::config::{Config, OPERATOR, OwnerRule, UNOWNED, is_plain_name};
 
@@ -32,6 +32,54 @@ pub fn owner(found: &Found, config: &Config) -> Owner {
     Owner { account, rule }
 }
 
+/// Whose a life was of which nothing but its name and its place could be read: as [`owner`] says, unless the rule that decides, or one before it,
+/// asks for what is not known. Then nobody knows, and it is nobody's.
+pub fn owner_of_unread(found: &Found, config: &Config) -> String {
+    for rule in &config.owners {
+        let known = OwnerRule { matching: known(&rule.matching, found), ..rule.clone() };
+        let asks_more = known.matching != rule.matching || !makes(rule, found);
+        if asks_more && can_be_asked(rule, found) && account_of(&known, found, || Some(String::new())).is_some() {
+            return UNOWNED.to_owned();
+        }
+        if account(rule, found).is_some() {
+            break;
+        }
+    }
+    owner(found, config).account
+}
+
+/// Whether all is known of an unread life that an account is made of.
+fn makes(rule: &OwnerRule, found: &Found) -> bool {
+    rule.account.fields().all(|field| match field {
+        Field::Id => true,
+        Field::Name => found.name.name.is_some(),
+        Field::User | Field::Slice => !found.cgroup_path.is_empty(),
+        Field::ContainerdNamespace => found.metadata.containerd_namespace.is_some(),
+        Field::Namespace | Field::Pod | Field::Container | Field::Label(_) => !found.metadata.unread,
+    })
+}
+
+/// What of a match can be asked of an unread life.
+fn known(matching: &Match, found: &Found) -> Match {
+    let metadata = &found.metadata;
+    let if_known = |key: &Option<String>, is_known: bool| key.clone().filter(|_| is_known);
+    let placed = !found.cgroup_path.is_empty();
+    Match {
+        name: if_known(&matching.name, found.name.name.is_some()),
+        image: if_known(&matching.image, !metadata.unread),
+        cgroup: if_known(&matching.cgroup, placed),
+        namespace: if_known(&matching.namespace, !metadata.unread),
+        containerd_namespace: if_known(
+            &matching.containerd_namespace,
+            metadata.containerd_namespace.is_some() || !metadata.unread,
+        ),
+        user: if_known(&matching.user, placed),
+        slice: if_known(&matching.slice, placed),
+        labels: matching.labels.clone().into_iter().filter(|_| !metadata.unread).collect(),
+        ..matching.clone()
+    }
+}
+
 /// Whether it is not known of an instance whose it is, though there is something to know.
 fn lacks_evidence(found: &Found) -> bool {
     let metadata = &found.metadata;
@@ -40,11 +88,16 @@ fn lacks_evidence(found: &Found) -> bool {
 
 /// The account that a rule gives an instance to, if it is for it.
 fn account(rule: &OwnerRule, found: &Found) -> Option<String> {
+    account_of(rule, found, || rule.account.fill(&found.subject()))
+}
+
+/// The same, with an account that is made by `make`.
+fn account_of(rule: &OwnerRule, found: &Found, make: impl Fn() -> Option<String>) -> Option<String> {
     let trusted = rule.trust_labels_of.is_none_or(|runtime| runtime == found.name.runtime);
     if !trusted || !can_be_asked(rule, found) || !rule.matching.matches(&found.subject()) {
         return None;
     }
-    let account = rule.account.fill(&found.subject())?;
+    let account = make()?;
     let is_made = rule.account.fixed().is_none();
     let is_valid = is_plain_name(&account) && !(is_made && [OPERATOR, UNOWNED].contains(&account.as_str()));
     Some(if is_valid { account } else { UNOWNED.to_owned() })

@@ -183,17 +183,10 @@ impl Walker<'_> {
 
     /// What a cgroup that no runtime claims is, where a rule takes it.
     fn taken_by_rule(&self, above: &[&str], name: &str) -> Option<(Runtime, String)> {
-        if !self.asks_rules || !runtime::acceptable(name) {
+        if !self.asks_rules {
             return None;
         }
-        let (runtime, id) = runtime::unclaimed(above, name, self.is_roots());
-        let cgroup = self.path_of(name);
-        let metadata = Metadata { place: Place::of(&cgroup, self.roots_own + 1), ..Metadata::default() };
-        let (uuid, image) = (None, None);
-        let subject =
-            Subject { runtime, runtime_id: &id, uuid, name: Some(&id), image, cgroup: &cgroup, metadata: &metadata };
-        let taken = self.guide.rules.decide(&subject).instance;
-        taken.then_some((runtime, id))
+        taken_by_rule(self.guide.rules, above, name, self.roots_own)
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -223,6 +216,39 @@ impl Walker<'_> {
             directory,
         });
     }
+}
+
+/// What a cgroup that no runtime claims is, where a rule takes it. `roots_own` are how many of those above it are root's, from the root on.
+fn taken_by_rule(rules: &Rules, above: &[&str], name: &str, roots_own: usize) -> Option<(Runtime, String)> {
+    if !runtime::acceptable(name) {
+        return None;
+    }
+    let (runtime, id) = runtime::unclaimed(above, name, roots_own == above.len());
+    let cgroup = format!("/{}/{name}", above.join("/")).replace("//", "/");
+    let metadata = Metadata { place: Place::of(&cgroup, roots_own + 1), ..Metadata::default() };
+    let (uuid, image) = (None, None);
+    let subject =
+        Subject { runtime, runtime_id: &id, uuid, name: Some(&id), image, cgroup: &cgroup, metadata: &metadata };
+    rules.decide(&subject).instance.then_some((runtime, id))
+}
+
+/// What a walk would have claimed a cgroup as, by its path alone; none where nobody's, or where it lies in what another is claimed as.
+pub(crate) fn whose(cgroup_path: &str, named_by_root: usize, rules: &Rules) -> Option<(Runtime, String)> {
+    let parts: Vec<&str> = cgroup_path.split('/').filter(|part| !part.is_empty()).collect();
+    let asks_rules = rules.take_unclaimed();
+    for (depth, name) in parts.iter().enumerate().take(DEPTH_MAX) {
+        let above = &parts[..depth];
+        let claimed = match runtime::component(above, name) {
+            Match::Skip => return None,
+            Match::Instance(runtime, id) => Some((runtime, id.into_owned())),
+            Match::Neither if asks_rules => taken_by_rule(rules, above, name, depth.min(named_by_root.saturating_sub(1))),
+            Match::Neither => None,
+        };
+        if claimed.is_some() {
+            return claimed.filter(|_| depth + 1 == parts.len());
+        }
+    }
+    None
 }
 
 /// How many components of the path of a directory below `mount` have a root-owned directory above them.
