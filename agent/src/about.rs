@@ -124,8 +124,13 @@ impl About {
     pub(crate) fn say_unheard(&self) {
         for (of, why) in self.unheard.news() {
             let (what, instead) = match of {
-                Of::Births | Of::ForeignBirths => ("births and deaths", "a look every 10 s finds them, but for lives that are over by then"),
-                Of::Limits => ("OOM kills, refused forks and new limits", "readings find them, but for those of instances that are gone by then"),
+                Of::Births | Of::ForeignBirths => {
+                    ("births and deaths", "a look every 10 s finds them, but for lives that are over by then")
+                }
+                Of::Limits => (
+                    "OOM kills, refused forks and new limits",
+                    "readings find them, but for those of instances that are gone by then",
+                ),
             };
             let reason = match why {
                 Why::Overflow => "more came at once than a queue holds (fs.inotify.max_queued_events)",
@@ -135,7 +140,13 @@ impl About {
                 Why::Denied => "the agent may not",
                 Why::Error => "the kernel reports an error",
             };
-            tracing::warn!(of = of.as_str(), what, reason, instead, "the kernel does not tell of everything; how often is counted in sonde_agent_unheard_total");
+            tracing::warn!(
+                of = of.as_str(),
+                what,
+                reason,
+                instead,
+                "the kernel does not tell of everything; how often is counted in sonde_agent_unheard_total"
+            );
         }
     }
 

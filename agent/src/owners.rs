@@ -243,6 +243,48 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_life_that_nobody_read_is_his_whom_no_unknown_thing_could_deny_it() {
+        let of = |rules: &[String], found: &Found| owner_of_unread(found, &parse(&rules.concat()).unwrap());
+        let slices = Place { slices: vec!["acme.slice".into()], ..Place::default() };
+        let unread = |place: &Place| Metadata { place: place.clone(), unread: true, ..Metadata::default() };
+        let nameless = |runtime, place: &Place| {
+            let mut found = found(runtime, true, unread(place));
+            found.name.name = None;
+            found
+        };
+        let docker = nameless(Runtime::Docker, &slices);
+        let by_slice = rule("acme", "{ slice = \"acme.slice\" }");
+        assert_eq!(of(&[], &docker), OPERATOR, "there is nobody else");
+        assert_eq!(of(std::slice::from_ref(&by_slice), &docker), "acme");
+        assert_eq!(of(&[rule("x", "{ runtime = \"podman\" }"), by_slice.clone()], &docker), "acme");
+        for asks in [
+            rule("bank", "\"ba*\""),
+            rule("k8s-{namespace}", "{}"),
+            rule("bank", "{ namespace = \"bank\" }"),
+            format!("{}trust_labels_of = \"docker\"\n", rule("bank", "{ labels = { owner = \"bank\" } }")),
+        ] {
+            assert_eq!(of(&[asks.clone(), by_slice.clone()], &docker), UNOWNED, "{asks}");
+            assert_eq!(
+                of(&[by_slice.clone(), asks.clone()], &docker),
+                "acme",
+                "what comes later does not matter: {asks}"
+            );
+        }
+        assert_eq!(of(&[rule("acme", "{ slice = \"other.slice\" }")], &docker), UNOWNED);
+        // Of runc's the name is known, and where its cgroup was is not.
+        let mut runc = found(Runtime::Runc, true, unread(&Place::default()));
+        runc.cgroup_path = String::new();
+        assert_eq!(of(&[rule("bank", "\"ba*\"")], &runc), "bank");
+        assert_eq!(of(&[by_slice, rule("bank", "\"ba*\"")], &runc), UNOWNED);
+        // Of a plain cgroup there is nothing that could not be read; of one in a user's tree his place counts alone.
+        let plain = found(Runtime::Cgroup, true, Metadata::default());
+        assert_eq!(of(&[rule("bank", "{ namespace = \"bank\" }"), rule("job", "{ cgroup = \"/x\" }")], &plain), "job");
+        let place = Place { user: Some(1000), ..Place::default() };
+        let theirs = found(Runtime::Podman, false, unread(&place));
+        assert_eq!(of(&[rule("bank", "\"ba*\""), rule("user-{user}", "{}")], &theirs), "user-1000");
+    }
+
+    #[test]
     fn labels_where_the_operator_trusts_them() {
         let labelled = Metadata { labels: vec![("owner".into(), "acme".into())], ..Metadata::default() };
         let trusted = format!("{}trust_labels_of = \"docker\"\n", rule("{label:owner}", "{}"));

@@ -73,9 +73,8 @@ pub(crate) fn read(path: &Path, trust: Trust<'_>, most: u64) -> Result<Vec<u8>, 
 
 /// Whether a directory at or below `trust.root`, and all between, are such that none but root can make anything in them.
 pub(crate) fn is_trusted(directory: &Path, trust: Trust<'_>) -> bool {
-    let is_roots = |path: &Path| {
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && trust.holds(&metadata))
-    };
+    let is_roots =
+        |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && trust.holds(&metadata));
     directory.starts_with(trust.root)
         && directory.ancestors().take_while(|above| above.starts_with(trust.root)).all(is_roots)
 }

@@ -241,7 +241,9 @@ pub(crate) fn whose(cgroup_path: &str, named_by_root: usize, rules: &Rules) -> O
         let claimed = match runtime::component(above, name) {
             Match::Skip => return None,
             Match::Instance(runtime, id) => Some((runtime, id.into_owned())),
-            Match::Neither if asks_rules => taken_by_rule(rules, above, name, depth.min(named_by_root.saturating_sub(1))),
+            Match::Neither if asks_rules => {
+                taken_by_rule(rules, above, name, depth.min(named_by_root.saturating_sub(1)))
+            }
             Match::Neither => None,
         };
         if claimed.is_some() {

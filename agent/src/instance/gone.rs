@@ -119,7 +119,10 @@ mod tests {
             remembered.insert(gone(number, if number % 2 == 0 { "storm" } else { "bank" }, number % 2 == 0, now));
         }
         assert_eq!(remembered.count(), MOST_GONE);
-        assert!((0..10).all(|number| remembered.get(Uuid::from_u128(number)).is_some()), "a bank's go with its own storm");
+        assert!(
+            (0..10).all(|number| remembered.get(Uuid::from_u128(number)).is_some()),
+            "a bank's go with its own storm"
+        );
         assert!(remembered.get(Uuid::from_u128(10)).is_none());
         // What is back is no more gone, and what is old is forgotten.
         remembered.remove(Uuid::from_u128(0));

@@ -129,7 +129,11 @@ impl Discovery {
             let metadata =
                 Metadata { containerd_namespace: stated.namespace.clone(), ..unread_metadata(stated.runtime) };
             let (runtime, id) = (stated.runtime, stated.id);
-            self.tell(Whereabouts { runtime, id, cgroup_path: String::new(), root_owned: true, metadata }, lives, changes);
+            self.tell(
+                Whereabouts { runtime, id, cgroup_path: String::new(), root_owned: true, metadata },
+                lives,
+                changes,
+            );
         }
         self.unread.half = half;
     }
@@ -138,13 +142,7 @@ impl Discovery {
     fn tell(&mut self, was: Whereabouts, lives: u32, changes: &mut Vec<Change>) {
         let name = (!runtime::is_hex_id(&was.id)).then(|| was.id.clone());
         let mut found = Found {
-            name: InstanceName {
-                uuid: uuid::Uuid::nil(),
-                runtime: was.runtime,
-                runtime_id: was.id,
-                name,
-                image: None,
-            },
+            name: InstanceName { uuid: uuid::Uuid::nil(), runtime: was.runtime, runtime_id: was.id, name, image: None },
             birth: Birth { boot_id: format!("{}/unread", self.boot_id), mark: 0 },
             cgroup_path: was.cgroup_path,
             cgroups: CgroupDirs::default(),
