@@ -4,11 +4,10 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
+mod source;
 mod unread;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,11 +20,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::about::About;
-use crate::config::{Config, ConfigError, OPERATOR};
+use crate::config::{Config, OPERATOR};
 use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
+pub use source::ConfigSource;
 use unread::UnreadLog;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
@@ -50,29 +50,6 @@ pub(crate) enum Order {
     Reload(oneshot::Sender<Result<(), String>>),
     /// Whether it is at work.
     Ping(oneshot::Sender<()>),
-}
-
-/// Where the configuration comes from, and where to listen when it does not say.
-#[derive(Debug, Clone)]
-pub struct ConfigSource {
-    pub path: PathBuf,
-    pub default_listen: SocketAddr,
-    /// Whether another port will do where the default one is taken: only for who reads from a file which it is.
-    pub any_port: bool,
-}
-
-impl ConfigSource {
-    /// The file's text.
-    pub(crate) fn read(&self) -> Result<String, ConfigError> {
-        let path = self.path.display().to_string();
-        std::fs::read_to_string(&self.path).map_err(|source| ConfigError::Read { path, source })
-    }
-
-    /// What the text means.
-    pub(crate) fn parse(&self, text: &str) -> Result<Config, ConfigError> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Config::parse(text, folder, &self.path.display().to_string(), self.default_listen)
-    }
 }
 
 /// All that the keeper works with.
