@@ -3,18 +3,23 @@
 //! Plain atomics in one struct, so that a count costs a nanosecond and a new one is a line here and a line
 //! below. No labels that a tenant could multiply.
 
+mod families;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
+use sonde_collect::described::Out;
 #[cfg(test)]
-use sonde_collect::described::families_of;
-use sonde_collect::described::{Described, Out, Row, counter, described, gauge};
+use sonde_collect::described::{Described, families_of};
 use sonde_collect::events::Totals;
 use sonde_collect::state::{ProblemReason, ReadProblem};
 use sonde_collect::triton::AgentCounts;
+use sonde_collect::unheard::{Of, Unheard, Why};
 use sonde_collect::{Names, RefusalReason};
-use sonde_expo::{Kind, Labels, Number, Writer};
+use sonde_expo::{Labels, Number, Writer};
+
+use families::{ANSWERS, BUILD, LIMIT_HITS, OF_NOW, OF_THE_AGENT, OOM_KILLS, PROBLEMS, REFUSED, SILENCE, UNHEARD};
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -58,7 +63,12 @@ pub struct About {
     pub sensor_faults: Counter,
     pub reports: Counter,
     pub reports_failed: Counter,
+    pub births: Counter,
+    pub deaths: Counter,
+    /// Of both, those of lives that were over before anything of them could be read.
+    pub unread: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
+    unheard: Arc<Unheard>,
     /// What the kernel counted of instances; none where nobody listens.
     events: Option<Arc<Totals>>,
 }
@@ -82,7 +92,11 @@ impl Default for About {
             sensor_faults: Counter::default(),
             reports: Counter::default(),
             reports_failed: Counter::default(),
+            births: Counter::default(),
+            deaths: Counter::default(),
+            unread: Counter::default(),
             refused: Default::default(),
+            unheard: Arc::default(),
             events: None,
         }
     }
@@ -105,9 +119,39 @@ pub struct Now {
 }
 
 impl About {
-    /// With what the kernel counts of instances.
-    pub(crate) fn of(events: Option<Arc<Totals>>) -> Self {
-        Self { events, ..Self::default() }
+    /// With what the kernel counts of instances, and what it does not let anybody hear.
+    pub(crate) fn of(events: Option<Arc<Totals>>, unheard: Arc<Unheard>) -> Self {
+        Self { events, unheard, ..Self::default() }
+    }
+
+    /// Says in the log, once of each, what is not heard.
+    pub(crate) fn say_unheard(&self) {
+        for (of, why) in self.unheard.news() {
+            let (what, instead) = match of {
+                Of::Births | Of::ForeignBirths => {
+                    ("births and deaths", "a look every 10 s finds them, but for lives that are over by then")
+                }
+                Of::Limits => (
+                    "OOM kills, refused forks and new limits",
+                    "readings find them, but for those of instances that are gone by then",
+                ),
+            };
+            let reason = match why {
+                Why::Overflow => "more came at once than a queue holds (fs.inotify.max_queued_events)",
+                Why::Bound => "there are more directories than the agent watches, or files than it keeps open",
+                Why::Kernel => "the kernel gives no more watches (fs.inotify.max_user_watches) or has no memory",
+                Why::Descriptors => "no descriptor is left",
+                Why::Denied => "the agent may not",
+                Why::Error => "the kernel reports an error",
+            };
+            tracing::warn!(
+                of = of.as_str(),
+                what,
+                reason,
+                instead,
+                "the kernel does not tell of everything; how often is counted in sonde_agent_unheard_total"
+            );
+        }
     }
 
     pub fn answered(&self, status: u16) {
@@ -152,6 +196,7 @@ impl About {
         out.labelled(&ANSWERS, codes.iter().map(String::as_str).zip(self.answers.iter().map(count)));
         let reasons = RefusalReason::ALL.iter().map(|reason| reason.as_str());
         out.labelled(&REFUSED, reasons.zip(self.refused.iter().map(count)));
+        self.write_unheard(out);
         if let Some(events) = &self.events {
             out.one(&OOM_KILLS, Some(Number::Unsigned(events.oom_kills())));
             let hits = [("memory", events.memory_limit_hits()), ("pids", events.forks_refused())];
@@ -159,192 +204,21 @@ impl About {
         }
         out.labelled(&PROBLEMS, ProblemReason::WORDS.into_iter().zip(self.read_problems.iter().map(count)));
     }
+
+    fn write_unheard(&self, out: &mut Out<'_, '_>) {
+        let Some((mut family, base)) = out.family(&UNHEARD) else { return };
+        for of in Of::ALL {
+            for why in Why::ALL {
+                let labels = [(UNHEARD.labels[0], of.as_str()), (UNHEARD.labels[1], why.as_str())];
+                family.sample(base, &labels, Number::Unsigned(self.unheard.times(of, why)));
+            }
+        }
+    }
 }
-
-const AGENT: &str = "the agent";
-
-static BUILD: Described =
-    described(Kind::Info, "sonde_agent_build_info", "", "The version of the agent.").by(&["version"]).of(AGENT);
-
-static SILENCE: Described = gauge(
-    "sonde_agent_part_silence_seconds",
-    "seconds",
-    "How long a part of the agent has not answered; it is asked every few seconds.",
-)
-.by(&["part"])
-.of(AGENT);
-
-static ANSWERS: Described = counter("sonde_agent_answers_total", "", "HTTP answers by status.").by(&["code"]).of(AGENT);
-
-static REFUSED: Described =
-    counter("sonde_agent_claims_refused_total", "", "Claims to be an instance that were refused.")
-        .by(&["reason"])
-        .of(AGENT);
-
-static PROBLEMS: Described = counter(
-    "sonde_agent_read_problems_total",
-    "",
-    "Kernel files of instances that could not be read, or not whole, or not parsed.",
-)
-.by(&["reason"])
-.of(AGENT);
-
-static OOM_KILLS: Described = counter(
-    "sonde_agent_instance_oom_kills_total",
-    "",
-    "Processes of instances that the kernel killed for want of memory, also of instances that are gone by now.",
-)
-.of("`memory.oom_control`, `memory.events`, read when the kernel says that they changed, and at readings")
-.unless("the kernel lets nobody listen");
-
-static LIMIT_HITS: Described = counter(
-    "sonde_agent_instance_limit_hits_total",
-    "",
-    "How often instances hit a limit, also instances that are gone by now.",
-)
-.by(&["resource"])
-.of("`memory.failcnt` or `memory.events` `max`, `pids.events` `max`, as above")
-.unless("the kernel lets nobody listen");
-
-static OF_THE_AGENT: &[Row<About>] = &[
-    Row {
-        about: gauge("sonde_agent_start_time_seconds", "seconds", "When the agent began, in seconds since 1970.")
-            .of(AGENT),
-        value: |a| {
-            let started = a.started_wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Some(Number::Float(started.as_secs_f64()))
-        },
-    },
-    Row {
-        about: gauge("sonde_agent_uptime_seconds", "seconds", "How long the agent has run.").of(AGENT),
-        value: |a| Some(Number::Float(a.started.elapsed().as_secs_f64())),
-    },
-    Row {
-        about: counter("sonde_agent_scrapes_total", "", "Expositions served.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.scrapes.get())),
-    },
-    Row {
-        about: counter("sonde_agent_scrapes_cached_total", "", "Of these, those of a reading from before the scrape.")
-            .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.scrapes_cached.get())),
-    },
-    Row {
-        about: counter("sonde_agent_scrape_bytes_total", "", "Bytes of expositions before compression.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.scrape_bytes.get())),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_readings_late_total",
-            "",
-            "Scrapes served with an older reading, as the kernel did not answer in time.",
-        )
-        .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.readings_late.get())),
-    },
-    Row {
-        about: counter("sonde_agent_connections_total", "", "Connections taken.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.connections.get())),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_connections_refused_total",
-            "",
-            "Connections closed at once, being over the limit or failing their handshake.",
-        )
-        .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.connections_refused.get())),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_descriptors_out_total",
-            "",
-            "Connections that could not be accepted at first, for want of descriptors.",
-        )
-        .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.descriptors_out.get())),
-    },
-    Row {
-        about: counter("sonde_agent_config_faults_total", "", "Configurations refused while running.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.config_faults.get())),
-    },
-    Row {
-        about: counter("sonde_agent_sensor_faults_total", "", "Sensors refused, as a file or on an instance.")
-            .of(AGENT),
-        value: |a| Some(Number::Unsigned(a.sensor_faults.get())),
-    },
-    Row {
-        about: counter("sonde_agent_reports_total", "", "Reports that a proxy took.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.reports.get())),
-    },
-    Row {
-        about: counter("sonde_agent_reports_failed_total", "", "Reports that a proxy did not take.").of(AGENT),
-        value: |a| Some(Number::Unsigned(a.reports_failed.get())),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_scrape_seconds_total",
-            "seconds",
-            "Time spent on expositions, request to last byte encoded.",
-        )
-        .of(AGENT),
-        value: |a| Some(Number::Float(a.scrape_ns.get() as f64 / 1e9)),
-    },
-];
-
-static OF_NOW: &[Row<Now>] = &[
-    Row {
-        about: gauge("sonde_agent_instances", "", "Instances alive on the node.").of(AGENT),
-        value: |n| Some(Number::Float(n.instances as f64)),
-    },
-    Row {
-        about: gauge("sonde_agent_instances_gone", "", "Instances gone that are still remembered.").of(AGENT),
-        value: |n| Some(Number::Float(n.gone as f64)),
-    },
-    Row {
-        about: gauge("sonde_agent_sensors", "", "Sensors placed on instances.").of(AGENT),
-        value: |n| Some(Number::Float(n.sensors as f64)),
-    },
-    Row {
-        about: gauge(
-            "sonde_agent_reading_floor_seconds",
-            "seconds",
-            "The least time between two readings for one scraper, as it is in force.",
-        )
-        .of(AGENT),
-        value: |n| Some(Number::Float(n.floor.as_secs_f64())),
-    },
-    Row {
-        about: gauge(
-            "sonde_agent_overloaded",
-            "",
-            "Whether the floor is higher than the operator's, the node being overloaded.",
-        )
-        .of(AGENT),
-        value: |n| Some(Number::Float(f64::from(u8::from(n.overloaded)))),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_readings_stuck_total",
-            "",
-            "Reading threads that were stuck in the kernel and were replaced.",
-        )
-        .of(AGENT),
-        value: |n| Some(Number::Unsigned(n.stuck)),
-    },
-    Row {
-        about: counter(
-            "sonde_agent_certificate_faults_total",
-            "",
-            "Renewed certificates that were refused; those before them stay.",
-        )
-        .of(AGENT),
-        value: |n| Some(Number::Unsigned(n.certificate_faults)),
-    },
-];
 
 /// The agent's own families, as `docs/series.md` lists them.
 #[cfg(test)]
 pub(crate) fn families() -> impl Iterator<Item = &'static Described> {
     let rows = families_of(OF_THE_AGENT).chain(families_of(OF_NOW));
-    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &OOM_KILLS, &LIMIT_HITS, &PROBLEMS])
+    [&BUILD].into_iter().chain(rows).chain([&SILENCE, &ANSWERS, &REFUSED, &UNHEARD, &OOM_KILLS, &LIMIT_HITS, &PROBLEMS])
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use sonde_collect::unheard::Unheard;
 use sonde_collect::{
     Change, Discovery, DiscoveryConfig, Found, GroupSource, ProcessGroup, RefusalReason, Roots, Watcher,
 };
@@ -49,11 +50,16 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Starts looking.
-    pub fn start(roots: Arc<Roots>, config: DiscoveryConfig, findings: mpsc::Sender<Finding>) -> io::Result<Self> {
+    /// Starts looking. What the kernel does not let it hear is counted there.
+    pub fn start(
+        roots: Arc<Roots>,
+        config: DiscoveryConfig,
+        findings: mpsc::Sender<Finding>,
+        unheard: Arc<Unheard>,
+    ) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (orders, inbox) = channel();
-        let watcher = Watcher::new()?;
+        let watcher = Watcher::counting(unheard)?;
         let finding = Looking {
             roots,
             watcher,
@@ -123,13 +129,18 @@ impl Looking {
                 thread::sleep(AFTER_PANIC);
                 continue;
             };
-            let finding = if std::mem::take(&mut everything) {
-                Some(Finding::Everything(discovery.instances().cloned().collect()))
-            } else {
-                (!changes.is_empty()).then_some(Finding::Changes(changes))
-            };
+            let mut findings = Vec::new();
+            let mut changes = changes;
+            if std::mem::take(&mut everything) {
+                findings.push(Finding::Everything(discovery.instances().cloned().collect()));
+                // Of the rest the keeper knows better what is new; these are nowhere else.
+                changes.retain(|change| matches!(change, Change::Unread(..)));
+            }
+            if !changes.is_empty() {
+                findings.push(Finding::Changes(changes));
+            }
             self.tell_missing(&discovery);
-            if !self.tell(finding, &discovery) {
+            if !self.tell(findings, &discovery) {
                 return;
             }
             waiting.drain(..).for_each(|done| done.send(()).unwrap_or(()));
@@ -139,7 +150,7 @@ impl Looking {
                     Ok(Order::Look(done)) => waiting.push(done),
                     Ok(Order::Configure(new)) => {
                         config = new;
-                        discovery = Discovery::new(self.roots.clone(), config.clone());
+                        discovery = discovery.configured(config.clone());
                         everything = true;
                     }
                     Err(std::sync::mpsc::TryRecvError::Empty) => break,
@@ -175,7 +186,7 @@ impl Looking {
     }
 
     /// Sends; false when nobody listens any more.
-    fn tell(&mut self, finding: Option<Finding>, discovery: &Discovery) -> bool {
+    fn tell(&mut self, findings: Vec<Finding>, discovery: &Discovery) -> bool {
         let refused = discovery.refused();
         if refused != self.refused {
             self.refused = refused;
@@ -185,12 +196,16 @@ impl Looking {
                 return false;
             }
         }
-        finding.is_none_or(|finding| self.findings.blocking_send(finding).is_ok())
+        findings.into_iter().all(|finding| self.findings.blocking_send(finding).is_ok())
     }
 
     /// Sleeps until something changed, somebody calls, or `most` has passed.
     fn wait(&mut self, most: Duration) {
         let until = Instant::now() + most;
+        // What came while the scan was at it makes no descriptor ready any more.
+        if self.watcher.drain() {
+            return self.settle();
+        }
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -216,14 +231,24 @@ impl Looking {
                 return;
             }
             if changed && self.watcher.drain() {
-                // A storm of births and deaths, which a tenant can make below its own cgroup, is looked at in slower and slower steps.
-                self.settle =
-                    if self.looked_at.elapsed() < CALM { (self.settle * 2).min(LONGEST_SETTLE) } else { SETTLE };
-                thread::sleep(self.settle);
-                let _ = self.watcher.drain();
-                self.looked_at = Instant::now();
-                return;
+                return self.settle();
             }
         }
+    }
+
+    /// A storm of births and deaths, which a tenant can make below its own cgroup, is looked at in slower and slower steps. The kernel's queues are
+    /// emptied at the pace of the first all the while: they hold as much as a storm brings in a second.
+    fn settle(&mut self) {
+        self.settle = if self.looked_at.elapsed() < CALM { (self.settle * 2).min(LONGEST_SETTLE) } else { SETTLE };
+        let until = Instant::now() + self.settle;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::sleep(left.min(SETTLE));
+            let _ = self.watcher.drain();
+        }
+        self.looked_at = Instant::now();
     }
 }

@@ -3,6 +3,8 @@
 //! Readers of the catalogue (scrapes) take a shared lock for one look-up; the keeper alone writes. What is gone is
 //! remembered for 15 minutes, so that a scrape can tell *gone* from *never heard of it*.
 
+mod gone;
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -18,11 +20,11 @@ use uuid::Uuid;
 
 use crate::config::OPERATOR;
 use crate::gate::Gate;
+pub use gone::GoneInstance;
+use gone::Remembered;
 
 /// How long an instance that is gone still answers 503 with its state, before it is 404.
 pub const REMEMBER_GONE: Duration = Duration::from_secs(15 * 60);
-/// Instances gone that are remembered at once; a container restarting every second must not fill the memory.
-const MOST_GONE: usize = 4096;
 /// Shortest beginning of a hexadecimal id that stands for it.
 const SHORTEST_PREFIX: usize = 12;
 
@@ -107,16 +109,6 @@ pub fn base_labels(found: &Found) -> Labels {
     Labels::new(&present)
 }
 
-/// An instance that was.
-pub struct GoneInstance {
-    pub found: Arc<Found>,
-    pub owner: Arc<str>,
-    pub base: Labels,
-    pub(crate) held: Option<HeldTicks>,
-    pub judgement: Judgement,
-    pub since: Instant,
-}
-
 /// What a name in a URL stands for.
 pub enum Lookup {
     Live(Arc<Instance>),
@@ -139,7 +131,7 @@ struct Inner {
     /// The living by what their runtimes call them, and by their names: who scrapes by these must not cost a look at each.
     ids: Called,
     names: Called,
-    gone: HashMap<Uuid, Arc<GoneInstance>>,
+    gone: Remembered,
 }
 
 /// Who are called by a word.
@@ -177,16 +169,16 @@ impl Catalogue {
     }
 
     pub fn gone(&self) -> Vec<Arc<GoneInstance>> {
-        self.read(|inner| inner.gone.values().cloned().collect())
+        self.read(|inner| inner.gone.all().cloned().collect())
     }
 
     pub fn count(&self) -> (usize, usize) {
-        self.read(|inner| (inner.live.len(), inner.gone.len()))
+        self.read(|inner| (inner.live.len(), inner.gone.count()))
     }
 
     /// Whether an instance lives or is remembered.
     pub(crate) fn knows(&self, id: Uuid) -> bool {
-        self.read(|inner| inner.live.contains_key(&id) || inner.gone.contains_key(&id))
+        self.read(|inner| inner.live.contains_key(&id) || inner.gone.get(id).is_some())
     }
 
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Instance>> {
@@ -200,7 +192,7 @@ impl Catalogue {
 
     /// What is held back of a counter of an instance, also of one that was gone and may be back.
     pub(crate) fn held(&self, id: Uuid) -> Option<HeldTicks> {
-        let of_gone = |inner: &Inner| inner.gone.get(&id).and_then(|gone| gone.held.clone());
+        let of_gone = |inner: &Inner| inner.gone.get(id).and_then(|gone| gone.held.clone());
         self.read(|inner| inner.live.get(&id).map_or_else(|| of_gone(inner), |live| live.held.clone()))
     }
 
@@ -214,7 +206,7 @@ impl Catalogue {
         let is_number = wanted.len() >= SHORTEST_PREFIX && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
         self.read(|inner| {
             if let Ok(id) = wanted.parse::<Uuid>() {
-                let gone = || inner.gone.get(&id).cloned().map(Lookup::Gone);
+                let gone = || inner.gone.get(id).cloned().map(Lookup::Gone);
                 return inner.live.get(&id).cloned().map(Lookup::Live).or_else(gone).unwrap_or(Lookup::Unknown);
             }
             inner
@@ -230,7 +222,7 @@ impl Catalogue {
 
     pub(crate) fn insert(&self, instance: Arc<Instance>) {
         self.write(|inner| {
-            inner.gone.remove(&instance.id());
+            inner.gone.remove(instance.id());
             inner.remove_live(instance.id());
             inner.ids.note(&instance.found.name.runtime_id, instance.id());
             if let Some(name) = &instance.found.name.name {
@@ -253,26 +245,24 @@ impl Catalogue {
                 judgement: instance.gone(reason),
                 since: Instant::now(),
             };
-            if inner.gone.len() >= MOST_GONE
-                && let Some(oldest) = inner.gone.iter().min_by_key(|(_, gone)| gone.since).map(|(id, _)| *id)
-            {
-                inner.gone.remove(&oldest);
-            }
-            inner.gone.insert(id, Arc::new(gone));
+            inner.gone.insert(gone);
             Some(instance)
         });
         self.changes.send_modify(|count| *count += 1);
         removed
     }
 
+    /// Remembers one that nobody has seen alive.
+    pub(crate) fn remember(&self, found: Arc<Found>, owner: Arc<str>) {
+        let (base, mut judgement) = (base_labels(&found), Judgement::gone(Reason::Removed));
+        judgement.reasons.push(Reason::Unread);
+        let gone = GoneInstance { found, owner, base, held: None, judgement, since: Instant::now() };
+        self.write(|inner| inner.gone.insert(gone));
+    }
+
     /// Forgets what has been gone for long enough; returns whom.
     pub(crate) fn expire(&self, now: Instant) -> Vec<Uuid> {
-        self.write(|inner| {
-            let old = |gone: &GoneInstance| now.duration_since(gone.since) > REMEMBER_GONE;
-            let expired: Vec<Uuid> = inner.gone.iter().filter(|(_, gone)| old(gone)).map(|(id, _)| *id).collect();
-            inner.gone.retain(|_, gone| !old(gone));
-            expired
-        })
+        self.write(|inner| inner.gone.expire(now))
     }
 
     fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
@@ -312,7 +302,7 @@ impl Inner {
 
     /// Of several lives that are meant, the latest.
     fn latest_gone(&self, is_meant: impl Fn(&Found) -> bool) -> Option<Lookup> {
-        let meant = self.gone.values().filter(|gone| is_meant(&gone.found));
+        let meant = self.gone.all().filter(|gone| is_meant(&gone.found));
         meant.max_by_key(|gone| gone.since).cloned().map(Lookup::Gone)
     }
 }

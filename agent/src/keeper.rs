@@ -4,16 +4,16 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
+mod source;
+mod unread;
+
 use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sonde_broker::Client;
 use sonde_collect::space::SpacePool;
 use sonde_collect::{Change, DiscoveryConfig, Events, FdBudget, Found, InstanceReader, NodeId, Reason, Roots};
-use sonde_fault::{ConfigError, folder_of, read_config};
 use sonde_host::TargetId;
 use sonde_inventory::assignment::SensorStanding;
 use sonde_listen::stopped;
@@ -26,6 +26,8 @@ use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
+pub use source::ConfigSource;
+use unread::UnreadLog;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
@@ -49,27 +51,6 @@ pub(crate) enum Order {
     Reload(oneshot::Sender<Result<(), String>>),
     /// Whether it is at work.
     Ping(oneshot::Sender<()>),
-}
-
-/// Where the configuration comes from, and where to listen when it does not say.
-#[derive(Debug, Clone)]
-pub struct ConfigSource {
-    pub path: PathBuf,
-    pub default_listen: SocketAddr,
-    /// Whether another port will do where the default one is taken: only for who reads from a file which it is.
-    pub any_port: bool,
-}
-
-impl ConfigSource {
-    /// The file's text.
-    pub(crate) fn read(&self) -> Result<String, ConfigError> {
-        read_config(&self.path)
-    }
-
-    /// What the text means.
-    pub(crate) fn parse(&self, text: &str) -> Result<Config, ConfigError> {
-        Config::parse(text, folder_of(&self.path), &self.path.display().to_string(), self.default_listen)
-    }
 }
 
 /// All that the keeper works with.
@@ -105,6 +86,7 @@ pub(crate) struct Keeper {
     /// Refused claims that the log has had.
     said_refusals: HashSet<String>,
     swept: Option<Instant>,
+    unread: UnreadLog,
 }
 
 impl Keeper {
@@ -119,6 +101,7 @@ impl Keeper {
             looked: false,
             said_refusals: HashSet::new(),
             swept: None,
+            unread: UnreadLog::default(),
             parts,
         }
     }
@@ -179,6 +162,8 @@ impl Keeper {
         self.look_at_files().await;
         self.placing.write_state();
         self.say_standings();
+        self.parts.about.say_unheard();
+        self.unread.beat();
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.placing.state.forget(id);
         }
@@ -305,6 +290,7 @@ impl Keeper {
                     match change {
                         Change::Appeared(found) | Change::Updated(found) => self.appeared(found).await,
                         Change::Gone(id, reason) => self.gone(id, reason).await,
+                        Change::Unread(found, lives) => self.unread(found, lives),
                     }
                 }
             }
@@ -358,6 +344,7 @@ impl Keeper {
             // Its sensors hold brokers of what it was before.
             self.placing.remove(id).await;
         } else {
+            self.parts.about.births.add(1);
             tracing::info!(instance = %id, runtime = found.name.runtime.as_str(), name = found.name.runtime_id, "an instance appeared");
         }
         self.parts.broker.note(&found, &owner);
@@ -379,6 +366,7 @@ impl Keeper {
         self.placing.remove(id).await;
         if let Some(instance) = self.parts.catalogue.remove(id, reason) {
             let name = &instance.found.name.runtime_id;
+            self.parts.about.deaths.add(1);
             tracing::info!(instance = %id, name, reason = reason.as_str(), "an instance is gone");
         }
     }

@@ -9,7 +9,7 @@
 //! and gives no valid account, such as a namespace that is called `operator`.
 
 use sonde_collect::template::Field;
-use sonde_collect::{Found, Template};
+use sonde_collect::{Found, Match, Template};
 
 use crate::config::{Config, OPERATOR, OwnerRule, UNOWNED, is_plain_name};
 
@@ -32,6 +32,54 @@ pub fn owner(found: &Found, config: &Config) -> Owner {
     Owner { account, rule }
 }
 
+/// Whose a life was of which nothing but its name and its place could be read: as [`owner`] says, unless the rule that decides, or one before it,
+/// asks for what is not known. Then nobody knows, and it is nobody's.
+pub fn owner_of_unread(found: &Found, config: &Config) -> String {
+    for rule in &config.owners {
+        let known = OwnerRule { matching: known(&rule.matching, found), ..rule.clone() };
+        let asks_more = known.matching != rule.matching || !makes(rule, found);
+        if asks_more && can_be_asked(rule, found) && account_of(&known, found, || Some(String::new())).is_some() {
+            return UNOWNED.to_owned();
+        }
+        if account(rule, found).is_some() {
+            break;
+        }
+    }
+    owner(found, config).account
+}
+
+/// Whether all is known of an unread life that an account is made of.
+fn makes(rule: &OwnerRule, found: &Found) -> bool {
+    rule.account.fields().all(|field| match field {
+        Field::Id => true,
+        Field::Name => found.name.name.is_some(),
+        Field::User | Field::Slice => !found.cgroup_path.is_empty(),
+        Field::ContainerdNamespace => found.metadata.containerd_namespace.is_some(),
+        Field::Namespace | Field::Pod | Field::Container | Field::Label(_) => !found.metadata.unread,
+    })
+}
+
+/// What of a match can be asked of an unread life.
+fn known(matching: &Match, found: &Found) -> Match {
+    let metadata = &found.metadata;
+    let if_known = |key: &Option<String>, is_known: bool| key.clone().filter(|_| is_known);
+    let placed = !found.cgroup_path.is_empty();
+    Match {
+        name: if_known(&matching.name, found.name.name.is_some()),
+        image: if_known(&matching.image, !metadata.unread),
+        cgroup: if_known(&matching.cgroup, placed),
+        namespace: if_known(&matching.namespace, !metadata.unread),
+        containerd_namespace: if_known(
+            &matching.containerd_namespace,
+            metadata.containerd_namespace.is_some() || !metadata.unread,
+        ),
+        user: if_known(&matching.user, placed),
+        slice: if_known(&matching.slice, placed),
+        labels: matching.labels.clone().into_iter().filter(|_| !metadata.unread).collect(),
+        ..matching.clone()
+    }
+}
+
 /// Whether it is not known of an instance whose it is, though there is something to know.
 fn lacks_evidence(found: &Found) -> bool {
     let metadata = &found.metadata;
@@ -40,11 +88,16 @@ fn lacks_evidence(found: &Found) -> bool {
 
 /// The account that a rule gives an instance to, if it is for it.
 fn account(rule: &OwnerRule, found: &Found) -> Option<String> {
+    account_of(rule, found, || rule.account.fill(&found.subject()))
+}
+
+/// The same, with an account that is made by `make`.
+fn account_of(rule: &OwnerRule, found: &Found, make: impl Fn() -> Option<String>) -> Option<String> {
     let trusted = rule.trust_labels_of.is_none_or(|runtime| runtime == found.name.runtime);
     if !trusted || !can_be_asked(rule, found) || !rule.matching.matches(&found.subject()) {
         return None;
     }
-    let account = rule.account.fill(&found.subject())?;
+    let account = make()?;
     let is_made = rule.account.fixed().is_none();
     let is_valid = is_plain_name(&account) && !(is_made && [OPERATOR, UNOWNED].contains(&account.as_str()));
     Some(if is_valid { account } else { UNOWNED.to_owned() })
@@ -187,6 +240,48 @@ pub(crate) mod tests {
         ] {
             assert_eq!(of(&rule(account, matching), &theirs), OPERATOR, "{account} {matching}");
         }
+    }
+
+    #[test]
+    fn a_life_that_nobody_read_is_his_whom_no_unknown_thing_could_deny_it() {
+        let of = |rules: &[String], found: &Found| owner_of_unread(found, &parse(&rules.concat()).unwrap());
+        let slices = Place { slices: vec!["acme.slice".into()], ..Place::default() };
+        let unread = |place: &Place| Metadata { place: place.clone(), unread: true, ..Metadata::default() };
+        let nameless = |runtime, place: &Place| {
+            let mut found = found(runtime, true, unread(place));
+            found.name.name = None;
+            found
+        };
+        let docker = nameless(Runtime::Docker, &slices);
+        let by_slice = rule("acme", "{ slice = \"acme.slice\" }");
+        assert_eq!(of(&[], &docker), OPERATOR, "there is nobody else");
+        assert_eq!(of(std::slice::from_ref(&by_slice), &docker), "acme");
+        assert_eq!(of(&[rule("x", "{ runtime = \"podman\" }"), by_slice.clone()], &docker), "acme");
+        for asks in [
+            rule("bank", "\"ba*\""),
+            rule("k8s-{namespace}", "{}"),
+            rule("bank", "{ namespace = \"bank\" }"),
+            format!("{}trust_labels_of = \"docker\"\n", rule("bank", "{ labels = { owner = \"bank\" } }")),
+        ] {
+            assert_eq!(of(&[asks.clone(), by_slice.clone()], &docker), UNOWNED, "{asks}");
+            assert_eq!(
+                of(&[by_slice.clone(), asks.clone()], &docker),
+                "acme",
+                "what comes later does not matter: {asks}"
+            );
+        }
+        assert_eq!(of(&[rule("acme", "{ slice = \"other.slice\" }")], &docker), UNOWNED);
+        // Of runc's the name is known, and where its cgroup was is not.
+        let mut runc = found(Runtime::Runc, true, unread(&Place::default()));
+        runc.cgroup_path = String::new();
+        assert_eq!(of(&[rule("bank", "\"ba*\"")], &runc), "bank");
+        assert_eq!(of(&[by_slice, rule("bank", "\"ba*\"")], &runc), UNOWNED);
+        // Of a plain cgroup there is nothing that could not be read; of one in a user's tree his place counts alone.
+        let plain = found(Runtime::Cgroup, true, Metadata::default());
+        assert_eq!(of(&[rule("bank", "{ namespace = \"bank\" }"), rule("job", "{ cgroup = \"/x\" }")], &plain), "job");
+        let place = Place { user: Some(1000), ..Place::default() };
+        let theirs = found(Runtime::Podman, false, unread(&place));
+        assert_eq!(of(&[rule("bank", "\"ba*\""), rule("user-{user}", "{}")], &theirs), "user-1000");
     }
 
     #[test]

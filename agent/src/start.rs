@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_broker::{Client, Launched, raise_descriptors};
+use sonde_collect::unheard::Unheard;
 use sonde_collect::{Events, NodeId, Roots};
 use sonde_host::{Accounts, CodeCache, Compiling, Loader, Schedule, Settings};
 use sonde_inventory::assignment::SensorStanding;
@@ -80,6 +81,7 @@ struct Shared {
     about: Arc<About>,
     /// None where the kernel lets nobody listen.
     events: Option<Events>,
+    unheard: Arc<Unheard>,
 }
 
 impl Shared {
@@ -92,11 +94,12 @@ impl Shared {
             );
         }
         let threads = ReadingThreads::start().map_err(|source| StartError::Thread { what: "readings", source })?;
-        let events = Events::start().inspect_err(|error| {
+        let unheard = Arc::<Unheard>::default();
+        let events = Events::start(unheard.clone()).inspect_err(|error| {
             tracing::warn!(%error, "nobody can listen to the kernel's events: OOM kills are counted at scrapes alone");
         });
         let events = events.ok();
-        let about = About::of(events.as_ref().map(Events::totals));
+        let about = About::of(events.as_ref().map(Events::totals), unheard.clone());
         Ok(Self {
             config,
             node,
@@ -105,6 +108,7 @@ impl Shared {
             catalogue: Arc::default(),
             about: Arc::new(about),
             events,
+            unheard,
         })
     }
 
@@ -121,7 +125,8 @@ impl Shared {
 
     fn keeper(&self, source: ConfigSource, config_text: String, sandbox: &Sandbox) -> Result<Kept, StartError> {
         let (findings_in, findings) = mpsc::channel(FINDINGS);
-        let finder = Finder::start(self.roots.clone(), keeper::discovery_config(&self.node, &self.config), findings_in)
+        let sought = keeper::discovery_config(&self.node, &self.config);
+        let finder = Finder::start(self.roots.clone(), sought, findings_in, self.unheard.clone())
             .map_err(|source| StartError::Thread { what: "finding instances", source })?;
         let (published, config) = watch::channel(self.config.clone());
         let (standings, sensors) = watch::channel(Arc::default());

@@ -7,6 +7,7 @@
 //! can write beats one that a user could have made. Everything refused is counted by reason.
 
 mod process_groups;
+mod unread;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -27,8 +28,9 @@ use crate::runtime;
 use crate::starvation;
 use crate::state::Reason;
 use crate::states::States;
-use crate::walk::{self, Claim};
+use crate::walk::{self, Walk};
 use crate::watcher::Watch;
+use unread::{Scanned, Unread};
 
 /// How to look for instances.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +70,9 @@ pub enum Change {
     Updated(Arc<Found>),
     /// It is no more.
     Gone(Uuid, Reason),
+    /// One that was born and is no more, and of which nothing but a name could be read; it stands for so many lives: for one, unless there
+    /// were too many of that name.
+    Unread(Arc<Found>, u32),
 }
 
 /// With a configured group missing, or an instance half made, look this often: a port that begins to
@@ -104,6 +109,7 @@ pub struct Discovery {
     incomplete: HashMap<Uuid, Instant>,
     /// Whether the last scan saw nothing for want of descriptors.
     starved: bool,
+    unread: Unread,
 }
 
 impl Discovery {
@@ -126,7 +132,14 @@ impl Discovery {
             missing_groups: Vec::new(),
             incomplete: HashMap::new(),
             starved: false,
+            unread: Unread::default(),
         }
+    }
+
+    /// By another configuration: what is there is to be found again, and what was seen to live is not forgotten.
+    #[must_use]
+    pub fn configured(self, config: DiscoveryConfig) -> Self {
+        Self { unread: self.unread, watches: self.watches, ..Self::new(self.roots, config) }
     }
 
     /// The roots it looks under.
@@ -175,13 +188,15 @@ impl Discovery {
         if soon { RESCAN_MISSING } else { RESCAN }
     }
 
-    /// Looks, and says what has changed: first what is gone, then what is new. Who is out of descriptors sees nothing, and changes nothing.
+    /// Looks, and says what has changed: first what is gone, then what is new, then what was both unseen. Who is out of descriptors sees nothing, and changes nothing.
     pub fn scan(&mut self) -> Vec<Change> {
         starvation::forget();
         let mut refusals = HashSet::new();
         let states = self.states.read(&self.roots, &mut refusals);
-        let (claims, [directories, foreign]) = self.walk(&states, &mut refusals);
+        let mut walk = self.walk(&states, &mut refusals);
+        let claims = std::mem::take(&mut walk.claims);
         let candidates = claims::candidates(&self.roots, claims, states, &mut refusals);
+        let scanned = Scanned::of(&candidates);
         let claimed: Vec<PathBuf> = candidates.iter().map(|candidate| candidate.directory.clone()).collect();
         let served = |candidate: &Candidate| self.known.contains_key(&self.uuid(candidate));
         let candidates = claims::settle(candidates, &served, &mut refusals);
@@ -201,17 +216,20 @@ impl Discovery {
         self.metadata.end();
         self.left_out = left_out;
         self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
-        self.watches = directories.into_iter().map(Watch::directories).collect();
+        let unread = self.unread(scanned, &walk);
+        self.watches = walk.directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
         self.watches.extend(process_groups::watches(&self.config.process_groups));
         // Last, because not all of them may be watched.
-        self.watches.extend(foreign.into_iter().map(Watch::directories));
+        self.watches.extend(walk.foreign.into_iter().map(Watch::foreign));
         self.count(refusals);
-        self.changes(found)
+        let mut changes = self.changes(found);
+        changes.extend(unread);
+        changes
     }
 
     /// The claims, and the directories to be watched: root's, and others'.
-    fn walk(&self, states: &[Arc<State>], refusals: &mut HashSet<Refusal>) -> (Vec<Claim>, [Vec<PathBuf>; 2]) {
+    fn walk(&self, states: &[Arc<State>], refusals: &mut HashSet<Refusal>) -> Walk {
         let Some(mount) = self.roots.mounts.primary() else {
             return Default::default();
         };
@@ -225,7 +243,7 @@ impl Discovery {
         let walk = walk::walk(mount, guide);
         let refusal = |tree: &PathBuf| Refusal { reason: RefusalReason::Crowded, what: tree.display().to_string() };
         refusals.extend(walk.crowded.iter().map(refusal));
-        (walk.claims, [walk.directories, walk.foreign])
+        walk
     }
 
     fn birth(&self, candidate: &Candidate) -> Birth {

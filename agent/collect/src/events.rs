@@ -4,8 +4,8 @@
 //! it counts: v1's memory by an eventfd on `memory.oom_control`, all else by inotify, for the kernel modifies
 //! `memory.events` and `pids.events` as it counts. One thread sleeps until something is said, and then reads the counts of whom it is
 //! about. Watches on its directories see every write to a limit, so that limits are read when they are others and not at every scrape.
-//! What cannot be watched (no watches left, no descriptor, no `cgroup.event_control`) costs the news and no reading: counts are then seen at
-//! the next scrape, as are those of a v1 cgroup in which the whole node's want of memory killed somebody.
+//! What cannot be watched (no watches left, no descriptor, no `cgroup.event_control`) costs the news and no reading, and is counted ([`Unheard`]):
+//! counts are then seen at the next scrape, as are those of a v1 cgroup in which the whole node's want of memory killed somebody.
 //! A tenant can make events as he likes; so a storm is looked at in slower and slower steps, and each instance once a look.
 
 mod counts;
@@ -27,6 +27,7 @@ use registry::{Files, Registry};
 
 use crate::found::Found;
 use crate::source::{Buffer, FdBudget};
+use crate::unheard::{Of, Unheard, Why};
 
 /// Watches at most: five an instance with v1's controllers, three without.
 const WATCHES_MAX: usize = 16_384;
@@ -118,14 +119,14 @@ impl Drop for Listening {
 }
 
 impl Events {
-    /// Starts listening, to nobody yet.
-    pub fn start() -> io::Result<Self> {
+    /// Starts listening, to nobody yet. What cannot be heard is counted there.
+    pub fn start(unheard: Arc<Unheard>) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &inotify, epoll::EventData::new_u64(INOTIFY), epoll::EventFlags::IN)?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        let registry = Mutex::new(Registry::of_at_most(watches_allowed()));
+        let registry = Mutex::new(Registry::of_at_most(watches_allowed(), unheard));
         let started_at = SystemTime::now();
         let inner = Arc::new(Inner { epoll, inotify, wake, registry, totals: Arc::default(), started_at });
         let listening = inner.clone();
@@ -246,7 +247,8 @@ fn wait(inner: &Inner, most: Option<Duration>) -> Vec<u64> {
         Ok(_) => ready.into_iter().map(|event: epoll::Event| event.data.u64()).collect(),
         Err(Errno::INTR) => Vec::new(),
         // Nothing can be waited for; and nothing must spin.
-        Err(_) => {
+        Err(errno) => {
+            inner.lock().unheard.refused(Of::Limits, errno);
             thread::sleep(LONGEST_PAUSE);
             Vec::new()
         }
@@ -266,6 +268,7 @@ fn hear(inner: &Inner, due: &mut Due) {
         };
         let flags = event.events();
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+            registry.unheard.note(Of::Limits, Why::Overflow);
             registry.all_changed().for_each(|number| due.at_once(number));
         } else if flags.contains(ReadFlags::IGNORED) {
             registry.forget(event.wd());

@@ -55,6 +55,7 @@ mod linux {
     pub mod space;
     pub mod template;
     pub mod triton;
+    pub mod unheard;
     pub mod walk;
     pub mod watcher;
 
@@ -63,6 +64,7 @@ mod linux {
     pub(crate) mod descriptors;
     pub(crate) mod group_reader;
     pub(crate) mod led;
+    pub(crate) mod lives;
     pub(crate) mod members;
     pub(crate) mod path_bytes;
     pub(crate) mod plan;

@@ -59,12 +59,7 @@ pub(crate) fn read(path: &Path, trust: Trust<'_>, most: u64) -> Result<Vec<u8>, 
     })?;
     let file = File::from(file);
     let metadata = file.metadata().map_err(RootFileError::Read)?;
-    let above_safe = path.starts_with(trust.root)
-        && path
-            .ancestors()
-            .skip(1)
-            .take_while(|above| above.starts_with(trust.root))
-            .all(|above| std::fs::symlink_metadata(above).is_ok_and(|above| above.is_dir() && trust.holds(&above)));
+    let above_safe = path.parent().is_some_and(|above| is_trusted(above, trust));
     if !metadata.is_file() || !trust.holds(&metadata) || !above_safe {
         return Err(RootFileError::Writable);
     }
@@ -74,6 +69,14 @@ pub(crate) fn read(path: &Path, trust: Trust<'_>, most: u64) -> Result<Vec<u8>, 
         return Err(RootFileError::TooLong);
     }
     Ok(bytes)
+}
+
+/// Whether a directory at or below `trust.root`, and all between, are such that none but root can make anything in them.
+pub(crate) fn is_trusted(directory: &Path, trust: Trust<'_>) -> bool {
+    let is_roots =
+        |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && trust.holds(&metadata));
+    directory.starts_with(trust.root)
+        && directory.ancestors().take_while(|above| above.starts_with(trust.root)).all(is_roots)
 }
 
 /// What tells that a file is the one that was read: inode, size, and both times in nanoseconds.

@@ -109,6 +109,8 @@ pub enum Reason {
     NetworkDown,
     /// The cgroup was removed, or the process of a process group ended.
     Removed,
+    /// It was removed before anything of it could be read.
+    Unread,
 }
 
 impl Reason {
@@ -131,6 +133,7 @@ impl Reason {
             Self::NetworkDrops => "network_drops",
             Self::NetworkDown => "network_down",
             Self::Removed => "removed",
+            Self::Unread => "unread",
         }
     }
 }

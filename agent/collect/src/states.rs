@@ -5,12 +5,15 @@
 //! not to be believed, and is then refused.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::claims::{Refusal, RefusalReason};
+use crate::lives::Seen;
 use crate::mounts::Roots;
-use crate::root_file::{self, Signature};
+use crate::root_file::{self, Signature, Trust};
 use crate::runc::{self, STATE_FILE, State, StateError};
 use crate::runtime::{self, Runtime};
 use crate::starvation;
@@ -33,6 +36,19 @@ pub(crate) struct States {
     pending: Vec<PathBuf>,
     /// Directories whose children are containers or name spaces.
     parents: Vec<PathBuf>,
+    /// The containers' directories, and whether they were refused.
+    folders: HashMap<PathBuf, Seen<Mark>>,
+}
+
+/// What tells a directory from a later one of the same path: the inode, and when it was made, where the file system knows.
+pub(crate) type Mark = (u64, Option<SystemTime>);
+
+/// A container of which there is, or was, a state directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub(crate) runtime: Runtime,
+    pub(crate) id: String,
+    pub(crate) namespace: Option<String>,
 }
 
 impl States {
@@ -44,6 +60,7 @@ impl States {
             read: HashMap::new(),
             pending: Vec::new(),
             parents: Vec::new(),
+            folders: HashMap::new(),
         }
     }
 
@@ -52,6 +69,7 @@ impl States {
         let mut before = std::mem::take(&mut self.read);
         self.pending.clear();
         self.parents.clear();
+        self.folders.clear();
         let mut found = Vec::new();
         for (place, runtime, spaces) in self.places.clone() {
             let parents = match spaces {
@@ -63,8 +81,12 @@ impl States {
             }
             for parent in parents.into_iter().filter(|parent| parent.is_dir()) {
                 for directory in children(&parent) {
+                    let Ok(metadata) = std::fs::symlink_metadata(&directory) else { continue };
                     let known = before.remove(&directory);
                     let entry = self.read_one(roots, &place, runtime, &directory, known, refusals);
+                    let told = entry.as_ref().is_some_and(|(_, state)| state.is_none());
+                    let mark = (metadata.ino(), metadata.created().ok());
+                    self.folders.insert(directory.clone(), Seen { mark, told });
                     if let Some((signature, state)) = entry {
                         found.extend(state.clone());
                         self.read.insert(directory, (signature, state));
@@ -105,6 +127,30 @@ impl States {
             refusals.insert(Refusal { reason: RefusalReason::Untrusted, what: file.display().to_string() });
         }
         Some((signature, state))
+    }
+
+    /// The directories of containers at the last look; of these those are told that were refused.
+    pub(crate) fn take_folders(&mut self) -> HashMap<PathBuf, Seen<Mark>> {
+        std::mem::take(&mut self.folders)
+    }
+
+    /// Whose state a directory is for, whether it is there or not; none where it is no container's.
+    pub(crate) fn whose(&self, directory: &Path) -> Option<Stated> {
+        let id = directory.file_name()?.to_str().filter(|id| runtime::acceptable(id))?;
+        let is_in = |(place, _, spaces): &&(PathBuf, Runtime, bool)| {
+            directory.ancestors().nth(if *spaces { 2 } else { 1 }) == Some(place)
+        };
+        let (_, runtime, _) = self.places.iter().find(is_in)?;
+        Some(Stated { runtime: *runtime, id: id.to_owned(), namespace: namespace(*runtime, directory) })
+    }
+
+    /// Whether root alone can have made that directory, where there is one.
+    pub(crate) fn is_roots(&self, directory: &Path) -> bool {
+        let place = self.places.iter().map(|(place, ..)| place).find(|place| directory.starts_with(place));
+        place.is_some_and(|place| {
+            let trust = Trust { root: place, owner: self.owner, root_group: false };
+            directory.parent().is_some_and(|parent| root_file::is_trusted(parent, trust))
+        })
     }
 
     /// Where a state can appear or vanish.

@@ -183,21 +183,10 @@ impl Walker<'_> {
 
     /// What a cgroup that no runtime claims is, where a rule takes it.
     fn taken_by_rule(&self, above: &[&str], name: &str) -> Option<(Runtime, String)> {
-        if !self.asks_rules || !runtime::acceptable(name) {
+        if !self.asks_rules {
             return None;
         }
-        let (runtime, id) = runtime::unclaimed(above, name, self.is_roots());
-        let cgroup = self.path_of(name);
-        let metadata = Metadata { place: Place::of(&cgroup, self.roots_own + 1), ..Metadata::default() };
-        let (uuid, image) = (None, None);
-        let subject =
-            Subject { runtime, runtime_id: &id, uuid, name: Some(&id), image, cgroup: &cgroup, metadata: &metadata };
-        let taken = self.guide.rules.decide(&subject).instance;
-        taken.then_some((runtime, id))
-    }
-
-    fn path_of(&self, name: &str) -> String {
-        format!("/{}/{name}", self.above.join("/")).replace("//", "/")
+        taken_by_rule(self.guide.rules, above, name, self.roots_own)
     }
 
     fn claim(
@@ -215,7 +204,7 @@ impl Walker<'_> {
         self.walk.claims.push(Claim {
             runtime,
             runtime_id,
-            cgroup_path: self.path_of(name),
+            cgroup_path: path_of(&self.above.join("/"), name),
             inode: metadata.ino(),
             root_owned: self.is_roots(),
             named_by_root: self.roots_own + 1,
@@ -223,6 +212,44 @@ impl Walker<'_> {
             directory,
         });
     }
+}
+
+fn path_of(above: &str, name: &str) -> String {
+    format!("/{above}/{name}").replace("//", "/")
+}
+
+/// What a cgroup that no runtime claims is, where a rule takes it. `roots_own` are how many of those above it are root's, from the root on.
+fn taken_by_rule(rules: &Rules, above: &[&str], name: &str, roots_own: usize) -> Option<(Runtime, String)> {
+    if !runtime::acceptable(name) {
+        return None;
+    }
+    let (runtime, id) = runtime::unclaimed(above, name, roots_own == above.len());
+    let cgroup = path_of(&above.join("/"), name);
+    let metadata = Metadata { place: Place::of(&cgroup, roots_own + 1), ..Metadata::default() };
+    let (uuid, name, image) = (None, Some(id.as_str()), None);
+    let subject = Subject { runtime, runtime_id: &id, uuid, name, image, cgroup: &cgroup, metadata: &metadata };
+    rules.decide(&subject).instance.then_some((runtime, id))
+}
+
+/// What a walk would have claimed a cgroup as, by its path alone; none where nobody's, or where it lies in what another is claimed as.
+pub(crate) fn whose(cgroup_path: &str, named_by_root: usize, rules: &Rules) -> Option<(Runtime, String)> {
+    let parts: Vec<&str> = cgroup_path.split('/').filter(|part| !part.is_empty()).collect();
+    let asks_rules = rules.take_unclaimed();
+    for (depth, name) in parts.iter().enumerate().take(DEPTH_MAX) {
+        let above = &parts[..depth];
+        let claimed = match runtime::component(above, name) {
+            Match::Skip => return None,
+            Match::Instance(runtime, id) => Some((runtime, id.into_owned())),
+            Match::Neither if asks_rules => {
+                taken_by_rule(rules, above, name, depth.min(named_by_root.saturating_sub(1)))
+            }
+            Match::Neither => None,
+        };
+        if claimed.is_some() {
+            return claimed.filter(|_| depth + 1 == parts.len());
+        }
+    }
+    None
 }
 
 /// How many components of the path of a directory below `mount` have a root-owned directory above them.
@@ -329,47 +356,4 @@ fn take_pids(directory: &Path, file: &str, pids: &mut Vec<u32>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_is_read_below_than_is_taken() {
-        let (mut asked, given) = (0, std::cell::Cell::new(0));
-        let endless = |directory: &Path| {
-            asked += 1;
-            let directory = directory.to_owned();
-            let one_more = |_: &PathBuf| given.set(given.get() + 1);
-            (0..BELOW_MAX * 2).map(move |n| directory.join(n.to_string())).inspect(one_more)
-        };
-        assert_eq!(nearest(Path::new("/x"), endless).len(), BELOW_MAX);
-        assert_eq!((asked, given.get()), (1, BELOW_MAX));
-        let chain = |directory: &Path| std::iter::once(directory.join("x"));
-        assert_eq!(nearest(Path::new("/"), chain).last().map(|path| path.iter().count()), Some(BELOW_MAX + 1));
-    }
-
-    #[test]
-    fn a_directory_is_read_as_it_is_asked_for() {
-        let top = tempfile::tempdir().unwrap();
-        std::fs::create_dir(top.path().join("a")).unwrap();
-        let is_open = || {
-            let mut all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-            all.any(|open| std::fs::read_link(open.path()).is_ok_and(|path| path == top.path()))
-        };
-        let mut children = children(top.path());
-        assert!(is_open(), "all of it was read");
-        assert_eq!(children.next().map(|(name, _)| name).as_deref(), Some("a"));
-        drop(children);
-        assert!(!is_open());
-    }
-
-    #[test]
-    fn threaded_cgroups_are_not_counted_twice() {
-        let top = tempfile::tempdir().unwrap();
-        let threaded = top.path().join("threads");
-        std::fs::create_dir(&threaded).unwrap();
-        std::fs::write(top.path().join("cgroup.procs"), "7\n8\n").unwrap();
-        std::fs::write(threaded.join("cgroup.threads"), "7\n9\n").unwrap();
-        assert_eq!(pids_below(top.path(), 100), (vec![7, 8], true));
-        assert_eq!(pids_below(&threaded, 100), (vec![7, 9], false));
-    }
-}
+mod tests;

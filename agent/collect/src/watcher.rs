@@ -1,32 +1,34 @@
 //! Noticing births and deaths when they happen: inotify on the directories that can hold containers, and
 //! a pidfd for the leader of each process group.
 //!
-//! An event only says that a scan is due, so an overflowing queue costs nothing but that scan. A directory is watched before
-//! it is looked at again, so that what is made between the two is not missed. All sits behind one
-//! epoll descriptor, which can also be given to an event loop.
+//! An event says that a scan is due; and a removal is handed to that scan, because a life that is over before anybody looks is
+//! seen nowhere else. A directory is watched before it is looked at again, so that what is made between the two is not missed. Directories of
+//! root's and those that another can make events in have a queue each: a storm of his fills his own. A queue that was full costs removals and
+//! is counted; the scan that it makes due looks at everything, as each does. All sits behind one epoll descriptor, which can also be
+//! given to an event loop.
+
+mod queue;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::discover::{Change, Discovery};
 use crate::found::Kind;
+use crate::unheard::{Of, Unheard, Why};
+use queue::Queue;
 
 /// The kernel's default is 8,192 a user or more; what is above this is left to the periodic scan. Those that another than root can make
 /// come last, so that his are no cause for that.
 const WATCHES_MAX: usize = 4096;
-/// Room for some hundred events at once.
-const EVENTS_BYTES: usize = 16 * 1024;
 /// How often a scan is repeated because it found new directories to watch, before the next event must do it.
 const ROUNDS_MAX: usize = 4;
 
@@ -37,34 +39,24 @@ pub struct Watch {
     pub directory: PathBuf,
     /// The one file in it that matters; none for directories made and removed.
     pub file: Option<OsString>,
+    /// Whether another than root can make and remove in it.
+    pub foreign: bool,
 }
 
 impl Watch {
     /// Directories made and removed in it.
     pub fn directories(directory: PathBuf) -> Self {
-        Self { directory, file: None }
+        Self { directory, file: None, foreign: false }
+    }
+
+    /// The same in a directory of another than root's.
+    pub fn foreign(directory: PathBuf) -> Self {
+        Self { directory, file: None, foreign: true }
     }
 
     /// One file made, replaced or removed in it.
     pub fn file(directory: PathBuf, file: OsString) -> Self {
-        Self { directory, file: Some(file) }
-    }
-}
-
-/// What matters in a watched directory.
-#[derive(Debug, Default)]
-struct Interest {
-    descriptor: i32,
-    directories: bool,
-    files: Vec<OsString>,
-}
-
-impl Interest {
-    fn wants(&self, name: Option<&OsStr>, is_directory: bool) -> bool {
-        if is_directory {
-            return self.directories;
-        }
-        name.is_some_and(|name| self.files.iter().any(|file| file == name))
+        Self { directory, file: Some(file), foreign: false }
     }
 }
 
@@ -72,11 +64,13 @@ impl Interest {
 #[derive(Debug)]
 pub struct Watcher {
     epoll: OwnedFd,
-    inotify: OwnedFd,
-    watched: HashMap<PathBuf, Interest>,
-    paths: HashMap<i32, PathBuf>,
+    /// Root's directories, and those of others.
+    queues: [Queue; 2],
     /// Leaders of process groups, by pid and start.
     leaders: HashMap<(u32, u64), OwnedFd>,
+    unheard: Arc<Unheard>,
+    /// What was wanted and is not watched: it is counted once while it is so.
+    refused: HashSet<PathBuf>,
 }
 
 /// What `epoll` says is ready.
@@ -86,11 +80,17 @@ const LEADER: u64 = 1;
 impl Watcher {
     /// Watches nothing yet: [`Self::scan`] does.
     pub fn new() -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Self::counting(Arc::default())
+    }
+
+    /// The same, and counts there what is not heard.
+    pub fn counting(unheard: Arc<Unheard>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(INOTIFY);
-        epoll::add(&epoll, &inotify, data, epoll::EventFlags::IN)?;
-        Ok(Self { epoll, inotify, watched: HashMap::new(), paths: HashMap::new(), leaders: HashMap::new() })
+        let queues = [Queue::new(Of::Births)?, Queue::new(Of::ForeignBirths)?];
+        for queue in &queues {
+            epoll::add(&epoll, queue.inotify(), epoll::EventData::new_u64(INOTIFY), epoll::EventFlags::IN)?;
+        }
+        Ok(Self { epoll, queues, leaders: HashMap::new(), unheard, refused: HashSet::new() })
     }
 
     /// Scans, watches what the scan found, and scans again as long as there was something new to
@@ -99,6 +99,13 @@ impl Watcher {
         let mut changes = Vec::new();
         for _ in 0..ROUNDS_MAX {
             self.drain();
+            for queue in &mut self.queues {
+                for (directory, times) in queue.removed.drain() {
+                    if !discovery.hear(directory, times) {
+                        self.unheard.note(queue.of, Why::Overflow);
+                    }
+                }
+            }
             changes.extend(discovery.scan());
             self.follow_leaders(discovery);
             if !self.follow(discovery.watches()) {
@@ -112,6 +119,9 @@ impl Watcher {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + timeout;
         loop {
+            if self.drain() {
+                return Ok(true);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -120,7 +130,6 @@ impl Watcher {
             let mut fds = [PollFd::new(&self.epoll, PollFlags::IN)];
             match rustix::event::poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Ok(false),
-                Ok(_) if self.drain() => return Ok(true),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -128,36 +137,12 @@ impl Watcher {
     }
 
     /// Takes all that has been reported; true where something of it makes a scan due. For those who
-    /// wait on the descriptor themselves.
+    /// wait on the descriptor themselves, and before they do: something may have been reported while a scan was at it.
     pub fn drain(&mut self) -> bool {
         let mut due = self.drain_leaders();
-        let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
-        let mut forgotten = Vec::new();
-        let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
-        loop {
-            let event = match events.next() {
-                Ok(event) => event,
-                Err(Errno::INTR) => continue,
-                // Nothing left; any other error leaves the periodic scan.
-                Err(_) => break,
-            };
-            let flags = event.events();
-            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-                due = true;
-            } else if flags.contains(ReadFlags::IGNORED) {
-                // The directory is gone, and with it the watch.
-                forgotten.push(event.wd());
-                due = true;
-            } else {
-                let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                let interest = self.paths.get(&event.wd()).and_then(|path| self.watched.get(path));
-                due |= interest.is_some_and(|interest| interest.wants(name, flags.contains(ReadFlags::ISDIR)));
-            }
-        }
-        for descriptor in forgotten {
-            if let Some(path) = self.paths.remove(&descriptor) {
-                self.watched.remove(&path);
-            }
+        for queue in &mut self.queues {
+            queue.hear(&self.unheard);
+            due |= std::mem::take(&mut queue.due);
         }
         due
     }
@@ -177,49 +162,35 @@ impl Watcher {
 
     /// Watches these directories, as many as it may, and no others; true where one is watched that was not before.
     fn follow(&mut self, watches: &[Watch]) -> bool {
-        let wanted = wanted(watches);
-        let unwanted: Vec<PathBuf> = self.watched.keys().filter(|path| !wanted.contains(path)).cloned().collect();
-        for path in unwanted {
-            if let Some(interest) = self.watched.remove(&path) {
-                self.paths.remove(&interest.descriptor);
-                // It fails where the directory went first, which is just as well.
-                let _ = inotify::remove_watch(&self.inotify, interest.descriptor);
-            }
-        }
-        for interest in self.watched.values_mut() {
-            interest.directories = false;
-            interest.files.clear();
+        let (wanted, beyond) = wanted(watches);
+        // What went meanwhile is known to be unwatched only once that is heard; what is heard for the next scan is kept for it.
+        for (queue, foreign) in self.queues.iter_mut().zip([false, true]) {
+            queue.hear(&self.unheard);
+            queue.keep(|path| wanted.get(path) == Some(&foreign));
         }
         let mut new = false;
-        for watch in watches.iter().filter(|watch| wanted.contains(&watch.directory)) {
-            new |= self.follow_one(watch);
+        let mut refused: Vec<(&Watch, Option<Why>)> = Vec::new();
+        for watch in watches {
+            let Some(foreign) = wanted.get(&watch.directory) else { continue };
+            match self.queues[usize::from(*foreign)].follow(watch) {
+                Ok(is_new) => new |= is_new,
+                Err(errno) => refused.push((watch, Why::of(errno))),
+            }
         }
+        refused.extend(beyond.into_iter().map(|watch| (watch, Some(Why::Bound))));
+        self.count_refused(&refused);
         new
     }
 
-    fn follow_one(&mut self, watch: &Watch) -> bool {
-        let new = !self.watched.contains_key(&watch.directory);
-        if new {
-            let flags = WatchFlags::CREATE
-                | WatchFlags::DELETE
-                | WatchFlags::MOVED_TO
-                | WatchFlags::MOVED_FROM
-                | WatchFlags::CLOSE_WRITE
-                | WatchFlags::ONLYDIR;
-            let Ok(descriptor) = inotify::add_watch(&self.inotify, &watch.directory, flags) else {
-                return false;
-            };
-            self.paths.insert(descriptor, watch.directory.clone());
-            let interest = Interest { descriptor, ..Interest::default() };
-            self.watched.insert(watch.directory.clone(), interest);
-        }
-        if let Some(interest) = self.watched.get_mut(&watch.directory) {
-            match &watch.file {
-                Some(file) => interest.files.push(file.clone()),
-                None => interest.directories = true,
+    /// Counts each once while it is so: every scan tries again.
+    fn count_refused(&mut self, refused: &[(&Watch, Option<Why>)]) {
+        let before = std::mem::take(&mut self.refused);
+        for (watch, why) in refused {
+            let Some(why) = why else { continue };
+            if self.refused.insert(watch.directory.clone()) && !before.contains(&watch.directory) {
+                self.unheard.note(if watch.foreign { Of::ForeignBirths } else { Of::Births }, *why);
             }
         }
-        new
     }
 
     fn follow_leaders(&mut self, discovery: &Discovery) {
@@ -248,16 +219,21 @@ impl Watcher {
     }
 }
 
-/// The first [`WATCHES_MAX`] directories: one that comes earlier in the order takes the place of one that was watched before.
-fn wanted(watches: &[Watch]) -> HashSet<&PathBuf> {
-    let mut wanted = HashSet::new();
+/// The first [`WATCHES_MAX`] directories, and whether each is another's than root's; and those beyond. One that comes earlier in the order takes
+/// the place of one that was watched before.
+fn wanted(watches: &[Watch]) -> (HashMap<&PathBuf, bool>, Vec<&Watch>) {
+    let mut wanted: HashMap<&PathBuf, bool> = HashMap::new();
+    let mut beyond = Vec::new();
     for watch in watches {
-        if wanted.len() >= WATCHES_MAX {
-            break;
+        if let Some(foreign) = wanted.get_mut(&watch.directory) {
+            *foreign &= watch.foreign;
+        } else if wanted.len() < WATCHES_MAX {
+            wanted.insert(&watch.directory, watch.foreign);
+        } else if beyond.len() < WATCHES_MAX {
+            beyond.push(watch);
         }
-        wanted.insert(&watch.directory);
     }
-    wanted
+    (wanted, beyond)
 }
 
 impl AsFd for Watcher {
@@ -286,7 +262,7 @@ mod tests {
         all.extend((0..WATCHES_MAX - 2).map(|n| Watch::directories(top.path().join(format!("gone-{n}")))));
         all.extend(tenants.clone());
         assert!(watcher.follow(&all));
-        let watched = |watch: &Watch| watcher.watched.contains_key(&watch.directory);
+        let watched = |watch: &Watch| watcher.queues[0].watches(&watch.directory);
         assert!(watched(&all[0]) && watched(&tenants[0]) && !watched(&tenants[1]) && !watched(&tenants[2]));
     }
 }

@@ -318,7 +318,7 @@ fn the_kernel_tells_of_kills_and_refused_forks_without_a_reading() {
     let hungry = "while :; do dd if=/dev/zero of=/dev/null bs=128M count=1; sleep 0.1; done";
     let Some(container) = Container::start("events", &format!("sleep 3; {hungry}")) else { return };
     let watched = found(&container);
-    let events = Events::start().unwrap();
+    let events = Events::start(Arc::default()).unwrap();
     let totals = events.totals();
     let reader = watched.reader().with_events(&events, None);
     let noticed = reader.noticed().unwrap();
@@ -344,7 +344,7 @@ fn the_kernel_tells_of_kills_and_refused_forks_without_a_reading() {
 fn a_limit_that_is_written_is_seen_at_the_next_reading_or_soon() {
     let Some(container) = Container::start("limits", "exec sleep 1000") else { return };
     let watched = found(&container);
-    let events = Events::start().unwrap();
+    let events = Events::start(Arc::default()).unwrap();
     let mut reader = watched.reader().with_events(&events, None);
     let first = reader.read().unwrap().limits;
     assert_eq!((first.tasks, first.memory_bytes, first.cpu_quota_us), (Some(16), Some(64 << 20), Some(10_000)));

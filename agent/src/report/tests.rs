@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sonde_collect::{
-    Discovery, DiscoveryConfig, FdBudget, GroupSource, InstanceReader, NodeId, ProcessGroup, Reason, Roots,
+    Discovery, DiscoveryConfig, FdBudget, Found, GroupSource, InstanceReader, NodeId, ProcessGroup, Reason, Roots,
 };
 use sonde_host::TargetId;
 use sonde_inventory::{Catalogue as Records, Embedded, State, Store};
@@ -39,6 +39,7 @@ fn config() -> watch::Receiver<Arc<Config>> {
 struct Sleeper {
     child: Child,
     instance: Arc<Instance>,
+    roots: Arc<Roots>,
 }
 
 impl Sleeper {
@@ -54,9 +55,19 @@ impl Sleeper {
         let mut discovery = Discovery::new(roots.clone(), config);
         discovery.scan();
         let found = discovery.instances().find(|found| found.name.runtime_id == name).unwrap().clone();
-        let reader = InstanceReader::new(found.clone(), roots, &FdBudget::new(100));
-        Self { child, instance: Arc::new(Instance::new(found, "acme".into(), TargetId(1), reader)) }
+        let instance = made(found, &roots, "acme");
+        Self { child, instance, roots }
     }
+
+    /// The same instance as another's.
+    fn owned_by(&self, owner: &str) -> Arc<Instance> {
+        made(self.instance.found.clone(), &self.roots, owner)
+    }
+}
+
+fn made(found: Arc<Found>, roots: &Arc<Roots>, owner: &str) -> Arc<Instance> {
+    let reader = InstanceReader::new(found.clone(), roots.clone(), &FdBudget::new(100));
+    Arc::new(Instance::new(found, owner.into(), TargetId(1), reader))
 }
 
 impl Drop for Sleeper {
@@ -192,6 +203,30 @@ async fn births_and_deaths_are_told_at_once_and_all_again_after_a_restart() {
         }
     };
     tokio::time::timeout(DEADLINE, heard).await.expect("three reports were taken");
+    node.stop.send(true).unwrap();
+    node.running.await.unwrap();
+}
+
+/// Nobody scrapes it, so the report alone can know how it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_owner_is_another_is_looked_at_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(folder.path()).await;
+    let sleeper = Sleeper::start(folder.path(), "sleeper");
+    let catalogue = Arc::new(Catalogue::default());
+    catalogue.insert(sleeper.instance.clone());
+    let node = node(vec![proxy.url()], catalogue);
+    let id = sleeper.instance.id();
+    let is = |owner: &'static str| {
+        move |records: &Records| {
+            records.instance(id).is_some_and(|it| it.owner.as_str() == owner && it.state == State::Running)
+        }
+    };
+    proxy.until("it runs", is("acme")).await;
+    let began = std::time::Instant::now();
+    node.catalogue.insert(sleeper.owned_by("bank"));
+    proxy.until("it runs, and is another's", is("bank")).await;
+    assert!(began.elapsed() < LEASE / BEATS, "it does not wait for the next look: {:?}", began.elapsed());
     node.stop.send(true).unwrap();
     node.running.await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! The instances as a report has them.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sonde_collect::{Found, InstanceState};
@@ -9,7 +10,7 @@ use sonde_inventory::{AccountName, Claim, State};
 use uuid::Uuid;
 
 use crate::floor::Scraper;
-use crate::gate::Answer;
+use crate::gate::{Answer, Gate};
 use crate::instance::{Catalogue, Instance};
 use crate::reading_threads::ReadingThreads;
 
@@ -21,10 +22,27 @@ const ALL_WITHIN: Duration = Duration::from_secs(1);
 /// The label with a name for people.
 const ALIAS_LABEL: &str = "sonde.alias";
 
+/// How soon one is looked at again of which there is no reading, since the kernel took longer than that or nobody had time for it.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// When each instance was last looked at.
 #[derive(Default)]
 pub(super) struct View {
-    looked: HashMap<Uuid, Instant>,
+    looked: HashMap<Uuid, Looked>,
+}
+
+/// A look at an instance as it was then: with another owner, or when more is known of it, it has another gate, and that has no reading.
+struct Looked {
+    gate: Weak<Gate>,
+    at: Instant,
+}
+
+impl Looked {
+    fn is_due(&self, instance: &Instance, now: Instant) -> bool {
+        let is_other = !std::ptr::eq(self.gate.as_ptr(), Arc::as_ptr(&instance.gate));
+        let every = if instance.gate.last().is_some() { LOOK_EVERY } else { AGAIN_AFTER };
+        is_other || now.duration_since(self.at) >= every
+    }
 }
 
 impl View {
@@ -34,9 +52,9 @@ impl View {
         let began = Instant::now();
         self.looked.retain(|id, _| catalogue.get(*id).is_some());
         for instance in &live {
-            let is_due = self.looked.get(&instance.id()).is_none_or(|at| began.duration_since(*at) >= LOOK_EVERY);
+            let is_due = self.looked.get(&instance.id()).is_none_or(|looked| looked.is_due(instance, began));
             if is_due && began.elapsed() < ALL_WITHIN {
-                self.looked.insert(instance.id(), began);
+                self.looked.insert(instance.id(), Looked { gate: Arc::downgrade(&instance.gate), at: began });
                 let _ = instance.gate.read(Scraper::Anybody, LOOK_EVERY, ONE_WITHIN, threads).await;
             }
         }

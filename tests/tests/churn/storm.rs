@@ -1,7 +1,8 @@
 //! Instances of two kinds made and destroyed at random, several at a time, for as long as it is told.
 //!
 //! runc's containers and plain cgroups, whose names come back. Every other one dies as it may be, some at once after its birth; the rest are
-//! waited for until they are told, each as a life of its own. At the end each of these must be told gone, and nobody be told to live.
+//! waited for until they are told, each as a life of its own. At the end every life must have been told, as one birth and one death, those that nobody
+//! could look at in time too; and nobody be told to live.
 //! Meanwhile others are scraped all the time. Then nothing may be left: no descriptor, task or network namespace, and of memory no more
 //! than what is remembered of the gone.
 //!
@@ -71,7 +72,7 @@ impl Stage {
         format!("{}-{hand}-{number}", self.parent)
     }
 
-    /// What makes the plain cgroups instances, and calls them as the containers are called.
+    /// What makes the plain cgroups instances, and calls them as the containers are called. Of others, whoever has them here, nobody is to be counted.
     fn rules(&self) -> String {
         let all = (0..HANDS).flat_map(|hand| (0..NAMES).map(move |number| (hand, number)));
         let rule = |(hand, number)| {
@@ -79,7 +80,9 @@ impl Stage {
             let matching = format!("{{ runtime = \"cgroup\", cgroup = \"/{parent}/{name}\" }}");
             format!("[[instance]]\nmatch = {matching}\nname = \"{name}\"\n")
         };
-        all.map(rule).collect()
+        let containers = format!("[[instance]]\nmatch = {{ runtime = \"runc\", name = \"{}-*\" }}\n", self.parent);
+        let others = "[[instance]]\nmatch = {}\ninstance = false\n".to_owned();
+        all.map(rule).chain([containers, others]).collect()
     }
 
     fn born(&self, random: &mut Random, hand: u64, number: usize) -> Life {
@@ -194,8 +197,34 @@ impl Stage {
     }
 }
 
-/// Every death is told, every life was one of its own, and none was missed that could be seen.
-fn assert_all_told(sonde: &Sonde, stage: &Stage) {
+/// Births and deaths that the agent has counted, and of these the lives that were over before they could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted([u64; 3]);
+
+impl Counted {
+    fn by(sonde: &Sonde) -> Self {
+        let exposition = Exposition::read(&sonde.get("/metrics").text());
+        let count = |name: &str| {
+            let name = format!("sonde_agent_instance_{name}_total");
+            exposition.value(&name, &[]).unwrap_or_else(|| panic!("there is no {name}")) as u64
+        };
+        Self(["births", "deaths", "lives_unread"].map(count))
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] - before.0[at]))
+    }
+}
+
+/// Every life is told, as one birth and one death, and is listed as one of its own; of `lives` more than when `before` was counted.
+fn assert_all_told(sonde: &Sonde, stage: &Stage, before: Counted, lives: usize) {
+    let counted = eventually("every birth and death told", TOLD, || {
+        let counted = Counted::by(sonde).since(before);
+        if counted.0[1] >= lives as u64 { Ok(counted) } else { Err(format!("{counted:?} of {lives}")) }
+    });
+    let [births, deaths, unread] = counted.0;
+    println!("{lives} lives, {births} births and {deaths} deaths told, {unread} of them unread");
+    assert_eq!((births, deaths), (lives as u64, lives as u64), "each once");
     let ours = || -> Vec<Value> {
         let is_ours = |entry: &Value| entry["name"].as_str().is_some_and(|name| name.starts_with(&stage.parent));
         sonde.instances().into_iter().filter(is_ours).collect()
@@ -208,16 +237,17 @@ fn assert_all_told(sonde: &Sonde, stage: &Stage) {
     let id = |entry: &Value| entry["id"].to_string();
     let ids: BTreeSet<_> = told.iter().map(id).collect();
     assert_eq!(ids.len(), told.len(), "each life has an id of its own");
-    assert!(told.iter().all(|entry| entry["reasons"] == Value::from(vec!["removed"])), "all were removed");
+    let is_unread = |entry: &Value| entry["reasons"] == Value::from(vec!["removed", "unread"]);
+    assert!(told.iter().all(|it| is_unread(it) || it["reasons"] == Value::from(vec!["removed"])), "all were removed");
     let (lived, seen) = (stage.lived.lock().expect("no hand panicked"), stage.seen.lock().expect("no hand panicked"));
     for (name, lives) in lived.iter() {
         let its: BTreeSet<_> = told.iter().filter(|entry| entry["name"] == name.as_str()).map(id).collect();
         let seen = seen.get(name).cloned().unwrap_or_default();
         assert!(seen.is_subset(&its), "{name}: {seen:?} were told to live, and are not told gone: {its:?}");
-        assert!(its.len() <= *lives, "{name} lived {lives} times, and is told {} times", its.len());
+        assert_eq!(its.len(), *lives, "{name} lived {lives} times, and is told {} times", its.len());
     }
     let (lives, waited_for) = (lived.values().sum::<usize>(), seen.values().map(BTreeSet::len).sum::<usize>());
-    println!("{lives} lives, {waited_for} waited for, {} told", told.len());
+    println!("{lives} lives in all, {waited_for} waited for, {} listed", told.len());
     assert!(waited_for * 8 >= lives, "too few to say anything");
 }
 
@@ -247,15 +277,17 @@ fn storm_of_births_and_deaths_leaves_no_trace() {
         living: Mutex::default(),
     };
     let sonde = Sonde::configure().config(&stage.rules()).up();
+    let counted = Counted::by(&sonde);
     stage.storm(&sonde, WARM_UP, seed);
-    assert_all_told(&sonde, &stage);
+    assert_all_told(&sonde, &stage, counted, WARM_UP);
+    let counted = Counted::by(&sonde);
     let (before, memory) = (steady_footprint(&sonde), resident_kib(&sonde));
 
     let began = Instant::now();
     let read = stage.storm(&sonde, lives, seed.wrapping_mul(31));
     println!("{lives} lives in {:?}, {read} scrapes with values", began.elapsed());
     assert!(read >= lives, "hardly anything was read meanwhile");
-    assert_all_told(&sonde, &stage);
+    assert_all_told(&sonde, &stage, counted, lives);
 
     eventually("the footprint from before", SETTLED, || sonde.footprint().exceeds(&before).map_or(Ok(()), Err));
     let (now, most) = (resident_kib(&sonde), memory + NOISE_KIB + GONE_KIB * lives as u64);

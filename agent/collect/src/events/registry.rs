@@ -1,6 +1,7 @@
 //! Who is listened to, by what, and where their counts stand.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +9,15 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fs::inotify::{self, WatchFlags};
 
+use rustix::io::Errno;
+
 use super::counts::{Counts, Noticed};
 use crate::found::{CgroupDirs, Found};
 use crate::mounts::Controller;
 use crate::reading::Memory;
 use crate::source::{Buffer, FdBudget, Permit};
-use crate::{bytes, cgroup_v1, cgroup_v2, source};
+use crate::unheard::{Of, Unheard, Why};
+use crate::{bytes, cgroup_v1, cgroup_v2};
 
 /// Files that are modified and are no limit: events, and who enters.
 const NO_LIMITS: [&[u8]; 11] = [
@@ -91,12 +95,15 @@ pub(super) struct Registry {
     entries: HashMap<u64, Entry>,
     /// What a watch is on, and whose it is: two readers of one instance have the same.
     watches: HashMap<i32, (Watched, Vec<u64>)>,
+    /// Where it is counted what cannot be watched.
+    pub(super) unheard: Arc<Unheard>,
     pub(super) ended: bool,
 }
 
 impl Registry {
-    pub(super) fn of_at_most(watches: usize) -> Self {
-        Self { next: 0, room: watches, entries: HashMap::new(), watches: HashMap::new(), ended: false }
+    pub(super) fn of_at_most(watches: usize, unheard: Arc<Unheard>) -> Self {
+        let (entries, watches_of) = Default::default();
+        Self { next: 0, room: watches, entries, watches: watches_of, unheard, ended: false }
     }
 
     /// Begins to listen to an instance: its number, and whether all writes to its limits are seen.
@@ -119,23 +126,34 @@ impl Registry {
         for file in told(&found.cgroups) {
             watches.extend(self.watch(inotify, &file, Watched::Counts, number));
         }
-        let oom =
-            found.cgroups.v1(Controller::Memory).and_then(|directory| told_of_oom(directory, epoll, number, budget));
+        let oom = found.cgroups.v1(Controller::Memory).and_then(|directory| self.oom(directory, epoll, number, budget));
         self.entries.insert(number, Entry { noticed, files: Files::of(found), watches, oom });
         (number, sees_limits)
     }
 
     fn watch(&mut self, inotify: &OwnedFd, path: &Path, watched: Watched, number: u64) -> Option<i32> {
         if self.room == 0 {
+            self.unheard.note(Of::Limits, Why::Bound);
             return None;
         }
-        let descriptor = inotify::add_watch(inotify, path, WatchFlags::MODIFY).ok()?;
+        let watch = inotify::add_watch(inotify, path, WatchFlags::MODIFY);
+        let descriptor = watch.inspect_err(|errno| self.unheard.refused(Of::Limits, *errno)).ok()?;
         let (_, whose) = self.watches.entry(descriptor).or_insert_with(|| (watched, Vec::new()));
         if whose.is_empty() {
             self.room -= 1;
         }
         whose.push(number);
         Some(descriptor)
+    }
+
+    /// v1's word that memory is out; none where the kernel does not give it.
+    fn oom(&self, directory: &Path, epoll: &OwnedFd, number: u64, budget: &FdBudget) -> Option<(OwnedFd, Permit)> {
+        let Some(permit) = budget.take() else {
+            self.unheard.note(Of::Limits, Why::Bound);
+            return None;
+        };
+        let told = told_of_oom(directory, epoll, number);
+        Some((told.inspect_err(|errno| self.unheard.refused(Of::Limits, *errno)).ok()?, permit))
     }
 
     /// Ends it; gives the watches that nobody else has.
@@ -210,12 +228,12 @@ fn told(cgroups: &CgroupDirs) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Asks v1 to say when memory is out (cgroup-v1/memory.rst, "OOM Control"). The kernel keeps the eventfd until it is closed.
-fn told_of_oom(directory: &Path, epoll: &OwnedFd, number: u64, budget: &FdBudget) -> Option<(OwnedFd, Permit)> {
-    let permit = budget.take()?;
-    let oom = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
-    let control = source::open(&directory.join("memory.oom_control")).ok()?;
+fn told_of_oom(directory: &Path, epoll: &OwnedFd, number: u64) -> Result<OwnedFd, Errno> {
+    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let oom = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let control = File::open(directory.join("memory.oom_control")).map_err(errno)?;
     let order = format!("{} {}", oom.as_raw_fd(), control.as_raw_fd());
-    std::fs::write(directory.join("cgroup.event_control"), order).ok()?;
-    epoll::add(epoll, &oom, epoll::EventData::new_u64(number), epoll::EventFlags::IN).ok()?;
-    Some((oom, permit))
+    std::fs::write(directory.join("cgroup.event_control"), order).map_err(errno)?;
+    epoll::add(epoll, &oom, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+    Ok(oom)
 }
