@@ -4,6 +4,7 @@
 //! Whoever comes from them must find the names, the labels and the meaning that they know.
 
 mod dashboards;
+mod docker;
 mod kubernetes;
 mod node_exporter;
 mod runtimes;
