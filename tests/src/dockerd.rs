@@ -17,15 +17,8 @@ use crate::wait::eventually;
 
 /// Starting takes it a second, its containerd included; a busy CI machine gets far longer.
 const START: Duration = Duration::from_secs(60);
-/// The file that a packaged dockerd keeps a key in is the machine's, so it gets another folder in its place. What it starts beside its
-/// containers is in the room's cgroup, and ends with the room whatever becomes of the daemon: in each hierarchy that takes it, and one is enough.
-const LAUNCH: &str = "mount -t tmpfs -o mode=755 tmpfs /etc/docker || exit
-for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
-    if [ -f $root/cgroup.procs ]; then
-        mkdir -p $root$0 && echo $$ >$root$0/cgroup.procs
-    fi
-done
-exec dockerd \"$@\"";
+/// The file that a packaged dockerd keeps a key in is the machine's, so it gets another folder in its place.
+const BEFORE: &str = "mount -t tmpfs -o mode=755 tmpfs /etc/docker";
 /// Nothing of the host's network is touched. cgroups by dockerd itself, as there may be no systemd; vfs works on any file system.
 const OPTIONS: [&str; 10] = [
     "--host=unix:///run/docker.sock",
@@ -134,11 +127,8 @@ impl Dockerd {
     }
 }
 
-/// Starts a dockerd in a network of its own.
 fn launch(room: &Room) -> Process {
-    let mut command = room.command("setpriv");
-    // setpriv(1): if the test is killed, the daemon is too; the next test sweeps what it ran.
-    command.args(["--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", LAUNCH, &format!("{}/daemon", room.cgroup())]);
+    let mut command = room.daemon(BEFORE, "dockerd");
     Process::start("dockerd", command.args(OPTIONS), &room.dir().join("dockerd.log"))
 }
 

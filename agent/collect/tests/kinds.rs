@@ -166,6 +166,31 @@ fn machines_of_nspawn_lxc_and_libvirt() {
     assert_eq!((found.name.runtime_id.as_str(), found.name.name.as_deref()), ("3-web-1", Some("web-1")));
 }
 
+/// libvirt leaves out of a cgroup's name what is not fit for one, so several domains may seem to be one.
+#[test]
+fn a_domain_is_known_by_the_number_of_its_life() {
+    let tree = Tree::new(Layout::Hybrid);
+    let domain = |name: &str, number: &str| {
+        let text = format!("<domstatus><domain type='lxc' id='{number}'><name>{name}</name></domain></domstatus>");
+        tree.write(&format!("run/libvirt/lxc/{name}.xml"), &text);
+    };
+    for cgroup in ["/machine/lxc-17-mybox.libvirt-lxc", "/machine/lxc-18-mybox.libvirt-lxc"] {
+        tree.cgroup(cgroup);
+    }
+    domain("my_box", "17");
+    domain("mybox", "18");
+    // Its file is about an earlier life of it.
+    tree.cgroup("/machine/lxc-19-other.libvirt-lxc");
+    domain("other", "5");
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    let called: std::collections::BTreeMap<_, _> =
+        discovery.instances().map(|f| (f.name.runtime_id.as_str(), f.metadata.name.as_deref())).collect();
+    let expected = [("17-mybox", Some("my_box")), ("18-mybox", Some("mybox")), ("19-other", None)];
+    assert_eq!(called, expected.into_iter().collect());
+    assert!(discovery.instances().all(|found| !found.metadata.unread));
+}
+
 #[test]
 fn every_instance_is_there_without_its_files() {
     let tree = Tree::new(Layout::Hybrid);

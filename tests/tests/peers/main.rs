@@ -6,6 +6,7 @@
 mod dashboards;
 mod docker;
 mod kubernetes;
+mod libvirt;
 mod node_exporter;
 mod runtimes;
 mod shop;

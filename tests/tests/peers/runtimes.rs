@@ -1,8 +1,8 @@
 //! Containers of real runtimes, each told to the agent by nothing but the runtime's own state: podman, LXC, and containerd
 //! by `ctr`, beside the pods of the other tests.
 //!
-//! They run in a room, where the places that the agent looks at are theirs alone. docker's are in `docker.rs`; nspawn and libvirt, which
-//! only systemd's machined and a hypervisor make known, are not here, nor is CRI-O, which Debian has not.
+//! They run in a room, where the places that the agent looks at are theirs alone. docker's are in `docker.rs`, libvirt's in `libvirt.rs`;
+//! nspawn, which systemd's machined makes known, is in the virtual machine of `qemu`. Not here is CRI-O, which Debian has not.
 
 use std::fs;
 use std::sync::Arc;
