@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 30] = [
+const NEEDS: [Need; 32] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test, For::Bench] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -52,6 +52,8 @@ const NEEDS: [Need; 30] = [
     Need { program: "libvirtd", package: "libvirt-daemon", wanted: &[For::Test] },
     Need { program: "/usr/lib/libvirt/libvirt_lxc", package: "libvirt-daemon-driver-lxc", wanted: &[For::Test] },
     Need { program: "virsh", package: "libvirt-clients", wanted: &[For::Test] },
+    Need { program: "systemd-nspawn", package: "systemd-container", wanted: &[For::Test] },
+    Need { program: "/lib/systemd/system/dbus.service", package: "dbus", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test, For::Bench] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },

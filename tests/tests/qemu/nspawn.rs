@@ -76,8 +76,8 @@ fn add_root(archive: &mut Archive, root: &str) {
     }
 }
 
-/// What the agent lists under a name, once it is as it should be. machined writes of a machine when it runs already, and that is found by the
-/// scan every 10 s.
+/// What the agent lists under a name, once it is as it should be. machined writes of a machine when it runs already, so that
+/// is a look later.
 #[track_caller]
 fn listed_as(machine: &mut Machine, name: &str, is_so: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
     until(machine, &format!("{name} being listed as it is"), |machine| {
@@ -100,12 +100,11 @@ fn machines_of_nspawns_are_known_by_name_and_root() {
     systemctl_does(&mut machine, &["start", UNIT]);
     let (how, said) = machine.run("/usr/bin/machinectl", &["start", OF_A_UNIT], STEP);
     assert_eq!(how, "exited with 0", "{said} {:?}", machine.read("/unit.log"));
-    let by_hand = format!(
-        "exec systemd-nspawn --quiet --private-network --link-journal=no --machine={BY_HAND} --directory={BY_HAND_ROOT} --property=MemoryMax=64M /bin/sleep 100000"
-    );
-    let order =
-        json!({ "do": "start", "program": "/bin/busybox", "arguments": ["sh", "-c", by_hand], "log": "/by-hand.log" });
-    machine.order(&order);
+    let (named, root) = (format!("--machine={BY_HAND}"), format!("--directory={BY_HAND_ROOT}"));
+    let options = ["--quiet", "--private-network", "--link-journal=no", "--property=MemoryMax=64M"];
+    let by_hand = [&options[..], &[&named, &root, "/bin/sleep", "100000"]].concat();
+    let program = "/usr/bin/systemd-nspawn";
+    machine.order(&json!({ "do": "start", "program": program, "arguments": by_hand, "log": "/by-hand.log" }));
     for (name, root, owner) in [(OF_A_UNIT, OF_A_UNIT_ROOT, "acme"), (BY_HAND, BY_HAND_ROOT, "operator")] {
         let has_root = |entry: Option<&Value>| entry.is_some_and(|entry| entry["image"] == root);
         let told = listed_as(&mut machine, name, has_root).unwrap_or_default();
