@@ -25,10 +25,22 @@ const EMPTIED: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(20);
 /// The hierarchies' mount points; in a unified one it is a hierarchy itself.
 const HIERARCHIES: &str = "/sys/fs/cgroup";
-/// How the name of a room's cgroup ends.
-const SUFFIX: &str = "-room";
+/// How the name of a room's cgroup ends. libvirt gives what has no dot in its name another name.
+const SUFFIX: &str = ".room";
 /// What the room's first process does: its own `/run` and `/var/lib`, which root alone may write to as anywhere, and then to be there.
 const FURNISH: &str = "mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=755 tmpfs /var/lib && echo furnished && exec sleep 1000000";
+/// Enters the cgroup `$0` in each hierarchy that takes a process, and goes on in a network without anything but itself. A cpuset of the older kind
+/// takes nobody before it is filled.
+const ENTER: &str = "for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
+    [ -f $root/cgroup.procs ] || continue
+    mkdir -p $root$0/daemon
+    for which in cpus mems; do
+        [ -f $root/cpuset.$which ] || continue
+        for below in $0 $0/daemon; do cat $root/cpuset.$which >$root$below/cpuset.$which; done
+    done
+    echo $$ >$root$0/daemon/cgroup.procs
+done
+";
 
 /// A room; what is started in it must have ended before it is dropped.
 pub struct Room {
@@ -67,6 +79,16 @@ impl Room {
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.pid())).arg("--").arg(program.as_ref());
+        command
+    }
+
+    /// A runtime's daemon that is to run inside after a few lines of shell, in a network of its own. It is killed with the test; what it
+    /// starts is in the room's cgroup, and ends with the room whatever becomes of the daemon.
+    pub(crate) fn daemon(&self, before: &str, program: &str) -> Command {
+        let mut command = self.command("setpriv");
+        let script = format!("{ENTER}{before}\nexec \"$@\"");
+        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "sh", "-ec", &script, &self.cgroup()]);
+        command.arg(program);
         command
     }
 

@@ -37,7 +37,7 @@ struct Need {
     wanted: &'static [For],
 }
 
-const NEEDS: [Need; 26] = [
+const NEEDS: [Need; 32] = [
     Need { program: "cc", package: "build-essential", wanted: &[For::Lint, For::Sensors, For::Bench, For::Test] },
     Need { program: "runc", package: "runc", wanted: &[For::Test, For::Bench] },
     Need { program: "redis-server", package: "redis-server", wanted: &[For::Test] },
@@ -48,6 +48,12 @@ const NEEDS: [Need; 26] = [
     Need { program: "podman", package: "podman", wanted: &[For::Test] },
     Need { program: "lxc-start", package: "lxc", wanted: &[For::Test] },
     Need { program: "containerd", package: "containerd", wanted: &[For::Test] },
+    Need { program: "dockerd", package: "docker.io", wanted: &[For::Test] },
+    Need { program: "libvirtd", package: "libvirt-daemon", wanted: &[For::Test] },
+    Need { program: "/usr/lib/libvirt/libvirt_lxc", package: "libvirt-daemon-driver-lxc", wanted: &[For::Test] },
+    Need { program: "virsh", package: "libvirt-clients", wanted: &[For::Test] },
+    Need { program: "systemd-nspawn", package: "systemd-container", wanted: &[For::Test] },
+    Need { program: "/lib/systemd/system/dbus.service", package: "dbus", wanted: &[For::Test] },
     Need { program: "busybox", package: "busybox-static", wanted: &[For::Test, For::Bench] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", wanted: &[For::Test] },
     Need { program: "ip", package: "iproute2", wanted: &[For::Test] },

@@ -105,7 +105,7 @@ pub struct Discovery {
     refused: [u64; RefusalReason::ALL.len()],
     watches: Vec<Watch>,
     missing_groups: Vec<ProcessGroup>,
-    /// Those that were found without a cgroup in each hierarchy, and when: their runtime may be at it still.
+    /// Those that were found without a cgroup in each hierarchy or without their state, and when: their runtime may be at it still.
     incomplete: HashMap<Uuid, Instant>,
     /// Whether the last scan saw nothing for want of descriptors.
     starved: bool,
@@ -348,7 +348,8 @@ impl Discovery {
         let mut before = std::mem::take(&mut self.incomplete);
         self.incomplete = found
             .values()
-            .filter(|found| found.kind == Kind::Cgroup && !found.cgroups.is_complete(&self.roots))
+            .filter(|found| found.kind == Kind::Cgroup)
+            .filter(|found| !found.cgroups.is_complete(&self.roots) || found.awaits_state())
             .map(|found| (found.name.uuid, before.remove(&found.name.uuid).unwrap_or_else(Instant::now)))
             .collect();
         self.known = found;

@@ -15,6 +15,7 @@ use crate::identity::{Birth, InstanceName};
 use crate::matching::Subject;
 use crate::metadata::Metadata;
 use crate::mounts::{Controller, Mode, Roots};
+use crate::runtime::Runtime;
 
 /// The directories of one instance in the cgroup hierarchies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether its runtime writes of it only once it runs, and has yet to.
+    pub(crate) fn awaits_state(&self) -> bool {
+        let told = &self.metadata;
+        let is_untold = told.name.is_none() && told.image.is_none() && told.labels.is_empty();
+        is_untold && self.root_owned && matches!(self.name.runtime, Runtime::Nspawn | Runtime::Libvirt)
+    }
+
     /// As rules look at it.
     pub fn subject(&self) -> Subject<'_> {
         Subject {

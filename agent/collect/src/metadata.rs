@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use crate::runtime::{self, Runtime};
 
 mod json;
+mod libvirt;
 mod plain;
 mod reader;
 
@@ -131,6 +132,8 @@ fn kept_labels(all: impl IntoIterator<Item = (String, String)>, asked: &BTreeSet
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -219,7 +222,10 @@ mod tests {
             (|text| drop(json::index(text)), br#"[{"id":"a","names":["w"],"metadata":"{\"image-name\":\"x\"}"}]"#),
             (|text| drop(plain::machine("box", text)), b"NAME=box\nROOT=\"/r\"\n"),
             (|text| drop(plain::lxc(text)), b"lxc.rootfs.path = dir:/r\nlxc.group = a\n"),
-            (|text| drop(plain::libvirt("a", text)), b"<domain type='kvm'><name>a&amp;</name><uuid>x</uuid></domain>"),
+            (
+                |text| drop(libvirt::domain("a", Path::new("a&.xml"), text)),
+                b"<domain type='kvm'><name>a&amp;</name><uuid>x</uuid></domain>",
+            ),
         ];
         for (parse, good) in parsers {
             for at in 0..good.len() {

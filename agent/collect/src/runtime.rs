@@ -216,8 +216,10 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
             return Some((Runtime::Nspawn, unescaped(machine)));
         }
     }
-    if let Some(domain) = name.strip_suffix(".libvirt-qemu").or_else(|| name.strip_suffix(".libvirt-lxc")) {
-        return Some((Runtime::Libvirt, Cow::Borrowed(domain)));
+    for (suffix, kind) in [(".libvirt-qemu", "qemu-"), (".libvirt-lxc", "lxc-")] {
+        if let Some(domain) = name.strip_suffix(suffix) {
+            return Some((Runtime::Libvirt, Cow::Borrowed(numbered(domain, kind).unwrap_or(domain))));
+        }
     }
     if let Some(container) = name.strip_prefix("lxc.payload.") {
         return Some((Runtime::Lxc, Cow::Borrowed(container)));
@@ -236,6 +238,14 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
         return is_uuid(allocation).then_some((Runtime::Nomad, Cow::Borrowed(task)));
     }
     None
+}
+
+/// `3-web` of `qemu-3-web`, as libvirt has called machines since it numbers their lives; before, it was their name alone.
+fn numbered<'a>(domain: &'a str, kind: &str) -> Option<&'a str> {
+    let numbered = domain.strip_prefix(kind)?;
+    let (number, name) = numbered.split_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !name.is_empty()).then_some(numbered)
 }
 
 /// 64 lower-case hex digits.

@@ -6,6 +6,7 @@ mod tree;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sonde_collect::{Change, Discovery, Found, RefusalReason, Runtime};
 use tree::{Layout, Tree, docker_file, docker_state, hex};
@@ -164,6 +165,51 @@ fn machines_of_nspawn_lxc_and_libvirt() {
         );
     });
     assert_eq!((found.name.runtime_id.as_str(), found.name.name.as_deref()), ("3-web-1", Some("web-1")));
+}
+
+/// machined and libvirt write of a machine when it runs already, and an owner may hang on its name.
+#[test]
+fn what_is_yet_to_be_written_of_a_machine_is_looked_for_soon() {
+    let soon = Duration::from_secs(1);
+    let tree = Tree::new(Layout::Unified);
+    tree.cgroup("/machine.slice/machine-lxc\\x2d17\\x2dmybox.scope");
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    assert_eq!((only(&discovery).name.name.as_deref(), discovery.rescan_every()), (Some("17-mybox"), soon));
+    let text = "<domstatus><domain type='lxc' id='17'><name>my_box</name></domain></domstatus>";
+    tree.write("run/libvirt/lxc/my_box.xml", text);
+    assert!(matches!(discovery.scan().as_slice(), [Change::Updated(_)]));
+    assert_eq!(only(&discovery).name.name.as_deref(), Some("my_box"));
+    assert!(discovery.rescan_every() > soon);
+    // docker writes of its containers before it makes their cgroups.
+    tree.cgroup(&format!("/docker/{}", hex("a")));
+    discovery.scan();
+    assert!(discovery.rescan_every() > soon);
+}
+
+/// libvirt leaves out of a cgroup's name what is not fit for one, so several domains may seem to be one.
+#[test]
+fn a_domain_is_known_by_the_number_of_its_life() {
+    let tree = Tree::new(Layout::Hybrid);
+    let domain = |name: &str, number: &str| {
+        let text = format!("<domstatus><domain type='lxc' id='{number}'><name>{name}</name></domain></domstatus>");
+        tree.write(&format!("run/libvirt/lxc/{name}.xml"), &text);
+    };
+    for cgroup in ["/machine/lxc-17-mybox.libvirt-lxc", "/machine/lxc-18-mybox.libvirt-lxc"] {
+        tree.cgroup(cgroup);
+    }
+    domain("my_box", "17");
+    domain("mybox", "18");
+    // Its file is about an earlier life of it.
+    tree.cgroup("/machine/lxc-19-other.libvirt-lxc");
+    domain("other", "5");
+    let mut discovery = tree.discovery();
+    discovery.scan();
+    let called: std::collections::BTreeMap<_, _> =
+        discovery.instances().map(|f| (f.name.runtime_id.as_str(), f.metadata.name.as_deref())).collect();
+    let expected = [("17-mybox", Some("my_box")), ("18-mybox", Some("mybox")), ("19-other", None)];
+    assert_eq!(called, expected.into_iter().collect());
+    assert!(discovery.instances().all(|found| !found.metadata.unread));
 }
 
 #[test]

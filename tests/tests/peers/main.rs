@@ -4,7 +4,9 @@
 //! Whoever comes from them must find the names, the labels and the meaning that they know.
 
 mod dashboards;
+mod docker;
 mod kubernetes;
+mod libvirt;
 mod node_exporter;
 mod runtimes;
 mod shop;

@@ -1,8 +1,8 @@
 //! Containers of real runtimes, each told to the agent by nothing but the runtime's own state: podman, LXC, and containerd
 //! by `ctr`, beside the pods of the other tests.
 //!
-//! They run in a room, where the places that the agent looks at are theirs alone. Not here: CRI-O and docker's daemon, which want a
-//! network or a kernel's modules to start; nspawn and libvirt, which only systemd's machined and a hypervisor make known.
+//! They run in a room, where the places that the agent looks at are theirs alone. docker's are in `docker.rs`, libvirt's in `libvirt.rs`;
+//! nspawn, which systemd's machined makes known, is in the virtual machine of `qemu`. Not here is CRI-O, which Debian has not.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use std::time::Duration;
 use serde_json::Value;
 use sonde_tests::{Containerd, Room, Rootfs, Sonde, eventually, unique_name};
 
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 const IMAGE: &str = "registry.test/web:3";
-const MEMORY_LIMIT_BYTES: f64 = 67_108_864.0;
+pub(crate) const MEMORY_LIMIT_BYTES: f64 = 67_108_864.0;
 
 /// What the agent lists under a name.
 #[track_caller]
-fn listed(sonde: &Sonde, name: &str) -> Value {
+pub(crate) fn listed(sonde: &Sonde, name: &str) -> Value {
     sonde.wait_for_instance(name)
 }
 
 /// An instance is listed as its runtime's, and its series carry its name and image.
 #[track_caller]
-fn assert_known(sonde: &Sonde, name: &str, runtime: &str, image: &str) {
+pub(crate) fn assert_known(sonde: &Sonde, name: &str, runtime: &str, image: &str) {
     let entry = listed(sonde, name);
     assert_eq!((entry["runtime"].as_str(), entry["state"].as_str()), (Some(runtime), Some("running")), "{entry}");
     let id = entry["id"].as_str().expect("an instance has an id");
@@ -34,7 +34,7 @@ fn assert_known(sonde: &Sonde, name: &str, runtime: &str, image: &str) {
 
 /// Waits until nothing of that name is listed as living.
 #[track_caller]
-fn assert_gone(sonde: &Sonde, name: &str) {
+pub(crate) fn assert_gone(sonde: &Sonde, name: &str) {
     eventually(&format!("the end of {name}"), SOON, || {
         let living = sonde.instances().into_iter().find(|entry| entry["name"] == name && entry["state"] == "running");
         living.map_or(Ok(()), |entry| Err(entry.to_string()))

@@ -5,26 +5,19 @@
 //! read, and a sensor in its runner, below the unit's own delegated cgroup, asks it over HTTP.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
-use sonde_tests::{Exposition, eventually, repository, sensor_path};
+use sonde_tests::{Exposition, sensor_path};
 
-use crate::archive::Archive;
-use crate::machine::{Machine, find};
+use crate::machine::Machine;
+use crate::systemd::{self, UNIT, systemctl, systemctl_does, until};
 
-const UNIT: &str = "sonde-agent.service";
-/// For a step of the service manager's, on a machine that computes some twenty times slower than its host.
-const STEP: Duration = Duration::from_secs(120);
 /// As short as the agent can keep it here: it is heard four times in that.
 const WATCHDOG: &str =
     "[Service]\nWatchdogSec=12s\nStandardOutput=append:/sonde.log\nStandardError=append:/sonde.log\n";
 /// A web server of busybox's, as anybody's service, in a network of its own.
 const WEB: &str =
     "[Service]\nExecStart=/bin/busybox httpd -f -p 8080 -h /srv\nPrivateNetwork=yes\nMemoryMax=64M\nTasksMax=16\n";
-/// The tests' hands, whose children are to outlive none of its orders.
-const HANDS: &str = "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/init hands\n";
 /// Services are instances only where a rule says so.
 const RULES: &str = "
 [reading]
@@ -38,64 +31,14 @@ match = \"web\"
 [sensor.config]
 url = \"http://localhost:8080/\"
 ";
-/// What the unit needs of the units that come with systemd.
-const TARGETS: [&str; 12] = [
-    "basic.target",
-    "local-fs.target",
-    "local-fs-pre.target",
-    "multi-user.target",
-    "network.target",
-    "paths.target",
-    "shutdown.target",
-    "slices.target",
-    "sockets.target",
-    "swap.target",
-    "sysinit.target",
-    "timers.target",
-];
-
-/// A machine whose first process becomes systemd, with our unit as a package would install it.
+/// A machine with our unit, and a service beside it.
 fn machine() -> Machine {
-    let mut archive = Archive::default();
-    let dist = |name: &str| fs::read(repository("dist/systemd").join(name)).expect("the unit is in the repository");
-    archive.program(Path::new("/lib/systemd/systemd"), "/lib/systemd/systemd");
-    archive.program(&find("systemctl"), "/bin/systemctl");
-    for applet in ["sh", "kill"] {
-        archive.symlink(&format!("/bin/{applet}"), "busybox");
-    }
-    let units = Path::new("/lib/systemd/system");
-    for target in TARGETS {
-        let content = fs::read(units.join(target)).expect("targets come with systemd");
-        archive.file(&format!("/lib/systemd/system/{target}"), &content);
-    }
-    archive.symlink("/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target");
-    archive.file("/etc/systemd/system/hands.service", HANDS.as_bytes());
-    archive.symlink("/etc/systemd/system/sysinit.target.wants/hands.service", "../hands.service");
+    let mut archive = systemd::archive(RULES);
     archive.file("/etc/systemd/system/web.service", WEB.as_bytes());
     archive.file("/srv/index.html", b"here\n");
-    archive.file("/etc/passwd", b"root:x:0:0:root:/:/bin/sh\n");
-    archive.file("/etc/group", b"root:x:0:\n");
-    archive.file("/etc/hosts", b"127.0.0.1 localhost\n");
-    // There as a package has it.
-    archive.program(&sonde_tests::binary(), "/usr/bin/sonde");
-    archive.file(&format!("/lib/systemd/system/{UNIT}"), &dist(UNIT));
-    let config = String::from_utf8(dist("sonde.toml")).expect("a configuration is text");
-    archive.file("/etc/sonde/sonde.toml", format!("{config}{RULES}").as_bytes());
     archive.file("/var/lib/sonde/sensors/http.wasm", &fs::read(sensor_path("http.wasm")).expect("it is built"));
     archive.file(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), WATCHDOG.as_bytes());
     Machine::boot_systemd(2, 1024, archive)
-}
-
-/// `systemctl ARGUMENTS`: how it ended and what it said.
-fn systemctl(machine: &mut Machine, arguments: &[&str]) -> (String, String) {
-    machine.run("/bin/systemctl", arguments, STEP)
-}
-
-#[track_caller]
-fn systemctl_does(machine: &mut Machine, arguments: &[&str]) -> String {
-    let (how, said) = systemctl(machine, arguments);
-    assert_eq!(how, "exited with 0", "systemctl {arguments:?}: {said}\n{}", machine.log());
-    said
 }
 
 /// A property of our unit.
@@ -103,12 +46,6 @@ fn systemctl_does(machine: &mut Machine, arguments: &[&str]) -> String {
 fn property(machine: &mut Machine, name: &str) -> String {
     let said = systemctl_does(machine, &["show", "--value", "--property", name, UNIT]);
     said.trim().to_owned()
-}
-
-/// Asks until it is so, as long as a step may take.
-#[track_caller]
-fn until<T>(machine: &mut Machine, what: &str, mut probe: impl FnMut(&mut Machine) -> Result<T, String>) -> T {
-    eventually(what, STEP, || probe(machine))
 }
 
 #[track_caller]

@@ -1,7 +1,6 @@
-//! The text in which machined, LXC and libvirt keep what they know: `KEY=value`, `key = value`, and a little of an XML document.
+//! The text in which machined and LXC keep what they know: `KEY=value` and `key = value`.
 //!
-//! Parsers alone. Of libvirt's XML only two elements are looked for, by their text, since nothing else of it is wanted; a document that does
-//! not have them in the expected place tells nothing.
+//! Parsers alone, over bytes that are bounded and root's. What is not as expected is none.
 
 use std::collections::BTreeSet;
 
@@ -42,30 +41,6 @@ pub(super) fn lxc(text: &[u8]) -> Option<Told> {
     Some(told)
 }
 
-/// libvirt's `/run/libvirt/qemu/NAME.xml`: a `domstatus` with the domain in it. The name is what the file is called, and must agree; the
-/// domain's id by which other tools know it is kept as a label.
-pub(super) fn libvirt(name: &str, text: &[u8]) -> Option<Told> {
-    let text = std::str::from_utf8(text).ok()?;
-    let domain = &text[text.find("<domain ").or_else(|| text.find("<domain>"))?..];
-    // The first element of a domain is its name (libvirt, `virDomainDefFormatInternal`).
-    let named = element(domain, "name").filter(|named| named == name)?;
-    let uuid = element(domain, "uuid").filter(|uuid| uuid.parse::<uuid::Uuid>().is_ok());
-    let labels = uuid.map(|uuid| ("libvirt.uuid".to_owned(), uuid)).into_iter().collect();
-    Some(Told { name: shown(named), image: None, labels })
-}
-
-/// The text of the first element of this name.
-fn element(text: &str, name: &str) -> Option<String> {
-    let (_, after) = text.split_once(&format!("<{name}>"))?;
-    let (inner, _) = after.split_once(&format!("</{name}>"))?;
-    if inner.contains('<') {
-        return None;
-    }
-    // The ampersand last: what it made must not be undone again.
-    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
-    Some(entities.iter().fold(inner.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,21 +64,5 @@ mod tests {
         assert_eq!(lxc(b"lxc.rootfs = /r\n").unwrap().image.as_deref(), Some("/r"));
         assert_eq!(lxc(b""), Some(Told::default()));
         assert_eq!(lxc(b"\xff"), None);
-    }
-
-    #[test]
-    fn domains() {
-        let text = b"<!-- generated -->\n<domstatus state='running' reason='booted' pid='17'>\n <domain type='kvm' id='3'>\n  <name>web&amp;lt;1</name>\n  <uuid>78177d07-ac0e-4057-b1de-9ccd66cbc3d7</uuid>\n </domain>\n</domstatus>";
-        let told = libvirt("web&lt;1", text).unwrap();
-        assert_eq!(told.name.as_deref(), Some("web&lt;1"));
-        assert_eq!(told.labels, [("libvirt.uuid".to_owned(), "78177d07-ac0e-4057-b1de-9ccd66cbc3d7".to_owned())]);
-        assert_eq!(libvirt("web", text), None, "the file is another domain's");
-        let plain = b"<domain type='kvm'><name>a</name><uuid>no</uuid></domain>";
-        assert_eq!(libvirt("a", plain), Some(Told { name: Some("a".into()), ..Told::default() }));
-        for broken in
-            [&b""[..], b"<domain ", b"<name>a</name>", b"<domain ><name>a", b"<domain ><name><b/></name>", b"\xff"]
-        {
-            assert_eq!(libvirt("a", broken), None);
-        }
     }
 }

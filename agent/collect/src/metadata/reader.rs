@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::json::{self, Indexed, Told};
+use super::libvirt::{self, Domain, DomainFiles};
 use super::{Metadata, Place, plain, pod};
 use crate::mounts::Roots;
 use crate::root_file::{self, RootFileError, Signature, Trust};
@@ -44,7 +45,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Why a file told nothing.
 enum Untold {
-    /// It has gone since it was seen.
+    /// It has gone since it was seen, or is about another.
     Gone,
     /// It is there.
     Unread,
@@ -86,18 +87,29 @@ pub(crate) struct MetadataReader {
     asked: BTreeSet<String>,
     known: HashMap<PathBuf, Known>,
     namespaces: Vec<PathBuf>,
+    domains: DomainFiles,
     indexes: HashMap<PathBuf, Index>,
 }
 
 impl MetadataReader {
     pub(crate) fn new(roots: &Roots, owner: u32, asked: BTreeSet<String>) -> Self {
         let (run, lib) = (roots.run.clone(), roots.lib.clone());
-        Self { run, lib, owner, asked, known: HashMap::new(), namespaces: Vec::new(), indexes: HashMap::new() }
+        Self {
+            run,
+            lib,
+            owner,
+            asked,
+            known: HashMap::new(),
+            namespaces: Vec::new(),
+            domains: DomainFiles::default(),
+            indexes: HashMap::new(),
+        }
     }
 
     /// Before a round of [`Self::look`]: what all of them share is read.
     pub(crate) fn begin(&mut self) {
         self.namespaces = directories(&self.run.join("containerd/io.containerd.runtime.v2.task"));
+        self.domains = DomainFiles::below(&self.run);
         for storage in STORAGES {
             for name in INDEX_FILES {
                 self.read_index(self.lib.join("containers/storage").join(storage).join(name));
@@ -204,10 +216,7 @@ impl MetadataReader {
             }
             Runtime::Nspawn => vec![self.run.join("systemd/machines").join(id)],
             Runtime::Lxc => vec![self.lib.join("lxc").join(id).join("config")],
-            Runtime::Libvirt => {
-                let file = format!("{}.xml", domain(id));
-                ["libvirt/qemu", "libvirt/lxc"].into_iter().map(|of| self.run.join(of).join(&file)).collect()
-            }
+            Runtime::Libvirt => self.domains.of(id),
             _ => Vec::new(),
         }
     }
@@ -268,7 +277,11 @@ impl MetadataReader {
             Runtime::Containerd | Runtime::Crio | Runtime::Podman => json::bundle(&text, &self.asked),
             Runtime::Nspawn => plain::machine(id, &text),
             Runtime::Lxc => plain::lxc(&text),
-            Runtime::Libvirt => plain::libvirt(domain(id), &text),
+            Runtime::Libvirt => match libvirt::domain(id, path, &text) {
+                Domain::Told(told) => Some(told),
+                Domain::Another => return Err(Untold::Gone),
+                Domain::Nothing => None,
+            },
             _ => None,
         };
         told.ok_or(Untold::Unread)
@@ -276,14 +289,6 @@ impl MetadataReader {
 
     fn trust<'a>(&self, root: &'a Path, root_group: bool) -> Trust<'a> {
         Trust { root, owner: self.owner, root_group }
-    }
-}
-
-/// The name of a domain, without the number of its life that libvirt puts before it in a scope.
-fn domain(id: &str) -> &str {
-    match id.split_once('-') {
-        Some((number, name)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => id,
     }
 }
 
