@@ -29,6 +29,11 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// For what is counted anew each time: returns what it was.
+    pub(crate) fn replace(&self, value: u64) -> u64 {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
     fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -58,6 +63,8 @@ pub struct About {
     pub sensor_faults: Counter,
     pub reports: Counter,
     pub reports_failed: Counter,
+    untold_instances: Counter,
+    untold_sensors: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
     /// What the kernel counted of instances; none where nobody listens.
     events: Option<Arc<Totals>>,
@@ -82,9 +89,21 @@ impl Default for About {
             sensor_faults: Counter::default(),
             reports: Counter::default(),
             reports_failed: Counter::default(),
+            untold_instances: Counter::default(),
+            untold_sensors: Counter::default(),
             refused: Default::default(),
             events: None,
         }
+    }
+}
+
+/// Notes it, and says when it begins and when it ends.
+fn untold(counter: &Counter, count: usize, what: &str) {
+    let before = counter.replace(count as u64);
+    if before == 0 && count > 0 {
+        tracing::error!(count, what, "there are more than a report has room for: proxies are not told of the rest");
+    } else if before > 0 && count == 0 {
+        tracing::info!(what, "a report has room for all again");
     }
 }
 
@@ -108,6 +127,16 @@ impl About {
     /// With what the kernel counts of instances.
     pub(crate) fn of(events: Option<Arc<Totals>>) -> Self {
         Self { events, ..Self::default() }
+    }
+
+    /// How many instances a report has no room for.
+    pub(crate) fn instances_untold(&self, count: usize) {
+        untold(&self.untold_instances, count, "instances");
+    }
+
+    /// How many rows about pushed sensors a report has no room for.
+    pub(crate) fn sensors_untold(&self, count: usize) {
+        untold(&self.untold_sensors, count, "rows about pushed sensors");
     }
 
     pub fn answered(&self, status: u16) {
@@ -279,6 +308,24 @@ static OF_THE_AGENT: &[Row<About>] = &[
     Row {
         about: counter("sonde_agent_reports_failed_total", "", "Reports that a proxy did not take.").of(AGENT),
         value: |a| Some(Number::Unsigned(a.reports_failed.get())),
+    },
+    Row {
+        about: gauge(
+            "sonde_agent_untold_instances",
+            "",
+            "Instances that a report has no room for: proxies do not know them.",
+        )
+        .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.untold_instances.get())),
+    },
+    Row {
+        about: gauge(
+            "sonde_agent_untold_sensors",
+            "",
+            "Versions of pushed sensors of which a report has no room to say what became of them.",
+        )
+        .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.untold_sensors.get())),
     },
     Row {
         about: counter(

@@ -3,6 +3,7 @@
 mod agent;
 mod chance;
 mod client;
+mod cut;
 mod floods;
 mod frames;
 mod hostile;
