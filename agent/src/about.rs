@@ -34,6 +34,11 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// For what is counted anew each time: returns what it was.
+    pub(crate) fn replace(&self, value: u64) -> u64 {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
     fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -67,6 +72,8 @@ pub struct About {
     pub deaths: Counter,
     /// Of both, those of lives that were over before anything of them could be read.
     pub unread: Counter,
+    untold_instances: Counter,
+    untold_sensors: Counter,
     refused: [Counter; RefusalReason::ALL.len()],
     unheard: Arc<Unheard>,
     /// What the kernel counted of instances; none where nobody listens.
@@ -95,10 +102,22 @@ impl Default for About {
             births: Counter::default(),
             deaths: Counter::default(),
             unread: Counter::default(),
+            untold_instances: Counter::default(),
+            untold_sensors: Counter::default(),
             refused: Default::default(),
             unheard: Arc::default(),
             events: None,
         }
+    }
+}
+
+/// Notes it, and says when it begins and when it ends.
+fn untold(counter: &Counter, count: usize, what: &str) {
+    let before = counter.replace(count as u64);
+    if before == 0 && count > 0 {
+        tracing::error!(count, what, "there are more than a report has room for: proxies are not told of the rest");
+    } else if before > 0 && count == 0 {
+        tracing::info!(what, "a report has room for all again");
     }
 }
 
@@ -152,6 +171,16 @@ impl About {
                 "the kernel does not tell of everything; how often is counted in sonde_agent_unheard_total"
             );
         }
+    }
+
+    /// How many instances a report has no room for.
+    pub(crate) fn instances_untold(&self, count: usize) {
+        untold(&self.untold_instances, count, "instances");
+    }
+
+    /// How many rows about pushed sensors a report has no room for.
+    pub(crate) fn sensors_untold(&self, count: usize) {
+        untold(&self.untold_sensors, count, "rows about pushed sensors");
     }
 
     pub fn answered(&self, status: u16) {

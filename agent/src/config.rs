@@ -102,6 +102,8 @@ pub struct SensorRule {
     pub secrets: BTreeMap<String, PathBuf>,
     /// The one artifact that all this is for; any where there is none. Secrets of one are never another's.
     pub digest: Option<Digest>,
+    /// Why its settings cannot be told, where that is so: then it is refused.
+    pub fault: Option<String>,
 }
 
 /// The checked configuration.
@@ -291,7 +293,7 @@ fn sensor_rule(raw: RawSensor, folder: &Path, faults: &mut Vec<String>) -> Optio
             "sensor {name:?}: neither a label nor an image can decide who gets secrets, since a tenant may have chosen it"
         ));
     }
-    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets, digest: None })
+    Some(SensorRule { name, file, pushed_by: None, matching, config, secrets, digest: None, fault: None })
 }
 
 #[cfg(test)]

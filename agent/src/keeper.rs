@@ -171,7 +171,8 @@ impl Keeper {
     }
 
     fn say_standings(&self) {
-        let now = self.placing.standings(&self.parts.catalogue.live());
+        let (now, left_out) = self.placing.standings(&self.parts.catalogue.live());
+        self.parts.about.sensors_untold(left_out);
         self.parts.standings.send_if_modified(|before| {
             let is_other = **before != now;
             if is_other {

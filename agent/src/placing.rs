@@ -189,6 +189,7 @@ impl Placing {
                 config: Default::default(),
                 secrets: Default::default(),
                 digest: None,
+                fault: None,
             });
         }
         wanted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -235,7 +236,7 @@ impl Placing {
                 self.say_refused(instance, name, &fault);
                 let before = self.slots.get(&(instance.id(), name.clone())).map(|known| known.slot.clone());
                 let keeps = |slot: &Slot| {
-                    let rule_is_broken = slot.sensor.manifest.resolve(&rule.config).is_err();
+                    let rule_is_broken = rule.fault.is_some() || slot.sensor.manifest.resolve(&rule.config).is_err();
                     let as_before = || decide(&slot.sensor, rule, config, beside).is_ok_and(|g| g == *slot.grant);
                     slot.grant.is_within(&slot.sensor.manifest, &config.policy)
                         && (rule_is_broken || (slot.sensor.digest != sensor.digest && as_before()))
@@ -255,8 +256,8 @@ impl Placing {
         may_run.then(|| slot.clone())
     }
 
-    /// What became of what proxies assigned here.
-    pub(crate) fn standings(&self, instances: &[Arc<Instance>]) -> Vec<SensorStanding> {
+    /// What became of what proxies assigned here, and of how much more there is no room to say it.
+    pub(crate) fn standings(&self, instances: &[Arc<Instance>]) -> (Vec<SensorStanding>, usize) {
         standings::of(&self.pushed, instances)
     }
 

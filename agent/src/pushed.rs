@@ -37,8 +37,8 @@ struct Settings {
 #[derive(Debug, Default)]
 struct OfAccount {
     files: SensorFiles,
-    /// By the sensor's name.
-    settings: BTreeMap<String, Settings>,
+    /// By the sensor's name: its settings, or why they cannot be told.
+    settings: BTreeMap<String, Result<Settings, String>>,
     /// What a proxy assigned, where one fills the folder.
     listed: Option<(ListStamp, Vec<Listed>)>,
 }
@@ -123,14 +123,20 @@ impl PushedSensors {
         }
         let rule = |(file, _): (&str, &SensorFile)| {
             let name = file.strip_suffix(".wasm").unwrap_or(file);
+            let (config, fault) = match of_account.settings.get(name) {
+                Some(Ok(settings)) => (settings.config.clone(), None),
+                Some(Err(fault)) => (BTreeMap::new(), Some(fault.clone())),
+                None => (BTreeMap::new(), None),
+            };
             SensorRule {
                 name: name.to_owned(),
                 file: file.to_owned(),
                 pushed_by: Some(account.clone()),
                 matching: Match::default(),
-                config: of_account.settings.get(name).map(|settings| settings.config.clone()).unwrap_or_default(),
+                config,
                 secrets: BTreeMap::new(),
                 digest: None,
+                fault,
             }
         };
         let named_well = |(file, _): &(&str, &SensorFile)| file.strip_suffix(".wasm").is_some_and(is_plain_name);
@@ -162,6 +168,7 @@ impl PushedSensors {
             config: version.config.clone(),
             secrets: version.secret_files(&self.folder.join(&**account), &sensor.name),
             digest: Some(version.digest()),
+            fault: None,
         })
     }
 
@@ -191,19 +198,30 @@ fn accounts(folder: &Path) -> Vec<Arc<str>> {
     names.filter(|name| is_plain_name(name)).map(Arc::from).collect()
 }
 
-/// What the files' settings are; those that cannot be read are none, and then the sensor is told what it lacks.
-fn settings(folder: &Path, files: &SensorFiles) -> BTreeMap<String, Settings> {
+/// What the files' settings are, of those that have any. Those that cannot be told are a fault, and not none: a sensor without what it was meant to have would look elsewhere.
+fn settings(folder: &Path, files: &SensorFiles) -> BTreeMap<String, Result<Settings, String>> {
     let names = files.iter().filter_map(|(file, _)| file.strip_suffix(".wasm"));
-    names.filter_map(|name| Some((name.to_owned(), read_settings(&folder.join(format!("{name}.json")))?))).collect()
+    names.filter_map(|name| Some((name.to_owned(), read_settings(folder, &format!("{name}.json"))?))).collect()
 }
 
-fn read_settings(path: &Path) -> Option<Settings> {
-    let is_small =
-        std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() <= MOST_SETTINGS_BYTES);
-    if !is_small {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+fn read_settings(folder: &Path, file: &str) -> Option<Result<Settings, String>> {
+    let path = folder.join(file);
+    let unread = |why: &dyn std::fmt::Display| Err(format!("its settings, {file}, cannot be read: {why}"));
+    Some(match std::fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => unread(&error),
+        Ok(metadata) if !metadata.is_file() => unread(&"it is not a regular file"),
+        Ok(metadata) if metadata.len() > MOST_SETTINGS_BYTES => {
+            unread(&format!("it is {} bytes, and {MOST_SETTINGS_BYTES} are allowed", metadata.len()))
+        }
+        Ok(_) => match std::fs::read(&path) {
+            // Where, and not what: a secret may be in it.
+            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|error| {
+                unread(&format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column()))
+            }),
+            Err(error) => unread(&error),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -257,6 +275,14 @@ mod tests {
         assert!(look.changed && look.new.is_empty());
         assert_eq!(rules(&pushed, "a")[0].config["port"], "80");
         assert!(!pushed.look().changed);
+        std::fs::write(of("a").join("x.json"), br#"{"config": {"port": 80}}"#).unwrap();
+        assert!(pushed.look().changed && !pushed.look().changed);
+        let [x, y] = &rules(&pushed, "a")[..] else { panic!("both are there") };
+        assert_eq!(x.fault.as_deref(), Some("its settings, x.json, cannot be read: Data error at line 1, column 22"));
+        assert!(x.config.is_empty() && y.fault.is_none());
+        std::fs::File::create(of("a").join("x.json")).unwrap().set_len(MOST_SETTINGS_BYTES + 1).unwrap();
+        assert!(pushed.look().changed);
+        assert!(rules(&pushed, "a")[0].fault.as_ref().is_some_and(|fault| fault.contains("65537 bytes")));
         std::fs::remove_dir_all(of("b")).unwrap();
         std::fs::remove_file(of("a").join("y.wasm")).unwrap();
         assert!(pushed.look().changed);

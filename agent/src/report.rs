@@ -81,7 +81,8 @@ impl Reporter {
         let mut beat = LEASE / BEATS;
         loop {
             changes.mark_unchanged();
-            let claims = view.look(&self.catalogue, &self.threads).await;
+            let mut claims = view.look(&self.catalogue, &self.threads).await;
+            self.about.instances_untold(ledger.fit(&mut claims));
             let standings = self.sensors.borrow().clone();
             let report = ledger.next(claims, &self.catalogue, &standings);
             match proxies.current().send(&report).await {

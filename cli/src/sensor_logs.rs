@@ -30,6 +30,9 @@ impl Logs {
             )));
         }
         let rows = answer.value()?;
+        if let Some(left_out) = answer.left_out {
+            eprintln!("{left_out} more instances match and were not asked; --instance asks one of them");
+        }
         self.tenant.show(&rows, |rows| {
             let text: String = rows.as_array().into_iter().flatten().map(of_instance).collect();
             if text.is_empty() { "no instance of yours matches\n".to_owned() } else { text }

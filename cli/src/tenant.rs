@@ -78,6 +78,8 @@ struct Way {
 pub struct Answer {
     pub status: u16,
     pub etag: Option<String>,
+    /// Of a list that is cut: how many rows more there would be.
+    pub left_out: Option<u64>,
     pub body: Bytes,
 }
 
@@ -237,8 +239,10 @@ impl Way {
         }
         let response = sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status().as_u16();
-        let etag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let etag = header("etag").map(str::to_owned);
+        let left_out = header("x-sonde-left-out").and_then(|count| count.parse().ok());
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await?.to_bytes();
-        Ok(Answer { status, etag, body })
+        Ok(Answer { status, etag, left_out, body })
     }
 }

@@ -60,6 +60,8 @@ pub enum SensorFault {
         "the account's sensors would have {would} bytes of config, secrets and match together, and it may have {most}: remove some first"
     )]
     TooMuch { would: usize, most: usize },
+    #[error("match has a control character in {0:?}: none is allowed there")]
+    ControlInMatch(String),
     #[error("match has the group {0:?}, which is not one: 1 to 100 letters, digits, '_' and '-' are")]
     Group(String),
 }
@@ -218,8 +220,13 @@ impl Selector {
             return Err(SensorFault::Group(group.chars().take(100).collect()));
         }
         let texts = self.labels.iter().flat_map(|(key, value)| [key, value]).chain(&self.instances);
-        if texts.into_iter().any(|text| text.len() > SELECTOR_BYTES || text.chars().any(char::is_control)) {
-            return Err(SensorFault::TooLong { what, most: SELECTOR_BYTES });
+        for text in texts {
+            if text.len() > SELECTOR_BYTES {
+                return Err(SensorFault::TooLong { what, most: SELECTOR_BYTES });
+            }
+            if text.chars().any(char::is_control) {
+                return Err(SensorFault::ControlInMatch(text.clone()));
+            }
         }
         Ok(())
     }
@@ -328,6 +335,14 @@ mod tests {
         assert!((100..300).contains(&ten.len()), "{}", ten.len());
         assert!(ten.iter().all(|id| twenty.contains(id)) && twenty.len() > ten.len());
         assert_eq!((among(0).len(), among(100).len()), (0, 2000));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_selector_is_said() {
+        let of = |name: String| Selector { instances: vec![name], ..Selector::default() }.check();
+        assert_eq!(of("a\tb".into()), Err(SensorFault::ControlInMatch("a\tb".into())));
+        let too_long = SensorFault::TooLong { what: "match", most: SELECTOR_BYTES };
+        assert_eq!((of("x".repeat(SELECTOR_BYTES)), of("x".repeat(SELECTOR_BYTES + 1))), (Ok(()), Err(too_long)));
     }
 
     #[test]

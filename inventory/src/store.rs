@@ -81,9 +81,22 @@ pub(crate) struct Tally {
     done: AtomicU64,
     conflicts: AtomicU64,
     failed: AtomicU64,
+    damaged: AtomicU64,
 }
 
 impl Tally {
+    /// Notes how many artifacts cannot be told of, and says it when that changes.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn damaged(&self, count: u64) {
+        let before = self.damaged.swap(count, Ordering::Relaxed);
+        if count > 0 && count != before {
+            tracing::error!(
+                count,
+                "artifacts in the store are damaged and are given to nobody, until they are pushed again"
+            );
+        }
+    }
+
     fn wrote(&self, outcome: &Result<(), WriteError>) {
         let counter = match outcome {
             Ok(()) => &self.done,
@@ -168,6 +181,11 @@ impl Store {
     /// What became of the changes that were asked of it.
     pub fn changes(&self) -> Changes {
         self.tally().read()
+    }
+
+    /// Artifacts in etcd that were damaged when all were last looked at: a proxy's sweep does. An embedded store that is damaged does not open.
+    pub fn damaged_artifacts(&self) -> u64 {
+        self.tally().damaged.load(Ordering::Relaxed)
     }
 
     fn tally(&self) -> &Tally {

@@ -96,10 +96,14 @@ fn write_instances(writer: &mut Writer<'_>, instances: &[Arc<Instance>], used: &
 }
 
 fn write_sensors(writer: &mut Writer<'_>, instances: &[Arc<Instance>], health: &SensorHealth) {
-    let mut rows = Vec::new();
+    let (mut rows, mut cut) = (Vec::new(), Vec::new());
     for instance in instances {
         let id = instance.id.to_string();
-        for standing in health.of(instance).iter().flat_map(|standings| standings.iter()) {
+        let Some(standings) = health.of(instance) else { continue };
+        if standings.left_out > 0 {
+            cut.push((Labels::new(&[("instance_id", &id), ("name", called(instance))]), standings.left_out));
+        }
+        for standing in &standings.told {
             let labels = [("instance_id", id.as_str()), ("name", called(instance)), ("sensor", &standing.name)];
             rows.push((Labels::new(&labels), standing.clone()));
         }
@@ -113,6 +117,15 @@ fn write_sensors(writer: &mut Writer<'_>, instances: &[Arc<Instance>], health: &
     let mut states = writer.family("sonde_instance_sensor_state", Kind::Gauge, help, "");
     for (base, standing) in &rows {
         states.sample(base, &[("state", &standing.state)], Number::Unsigned(1));
+    }
+    write_cut(writer, &cut);
+}
+
+fn write_cut(writer: &mut Writer<'_>, cut: &[(Labels, usize)]) {
+    let help = "Sensors of the instance beyond those that are told of here.";
+    let mut left_out = writer.family("sonde_instance_sensors_left_out", Kind::Gauge, help, "");
+    for (base, count) in cut {
+        left_out.sample(base, &[], Number::Unsigned(*count as u64));
     }
 }
 

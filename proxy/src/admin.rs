@@ -158,6 +158,7 @@ fn about(desk: &Desk, headers: &HeaderMap) -> Answer {
         inventory: Inventory {
             health: desk.store.health(),
             changes: desk.store.changes(),
+            damaged_artifacts: desk.store.damaged_artifacts(),
             reports: desk.reports.figures(),
         },
     };

@@ -175,14 +175,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     if !admin.ip().is_loopback() {
         faults.push(format!("listen.admin is {admin}: a loopback address is allowed, such as \"127.0.0.1:9166\""));
     }
-    let suffix = match raw.suffix {
-        Some(suffix) => host("suffix", &suffix, faults),
-        None => {
-            faults
-                .push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
-            None
-        }
-    };
+    let suffix = suffix(raw.suffix, faults);
     if raw.hosts.len() > MOST_HOSTS {
         faults.push(format!("hosts: at most {MOST_HOSTS}"));
     }
@@ -199,10 +192,7 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
     let store = store::read(raw.store, folder, &data_dir, faults);
     let secrets_on_any_node = raw.sensors.secrets_on_any_node;
     let secrets_key = secrets_key(raw.sensors, folder, store.as_ref(), &data_dir, faults);
-    let lines = raw.access_log.lines_per_second.unwrap_or(DEFAULT_LINES);
-    if lines > MOST_LINES {
-        faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
-    }
+    let lines = lines(&raw.access_log, faults);
     let limits = bounds::quota(&raw.limits, faults);
     let bounds = bounds::read(&raw.bounds, faults);
     let names = raw.names.and_then(|names| names.check(suffix.as_deref()?, folder, faults));
@@ -223,6 +213,21 @@ fn check(raw: Raw, folder: &Path, faults: &mut Vec<String>) -> Option<Config> {
         secrets_key,
         secrets_on_any_node,
     })
+}
+
+fn suffix(raw: Option<String>, faults: &mut Vec<String>) -> Option<String> {
+    if raw.is_none() {
+        faults.push("suffix is missing: what follows an instance's id in its name, such as \"sonde.example\"".into());
+    }
+    host("suffix", &raw?, faults)
+}
+
+fn lines(raw: &RawLog, faults: &mut Vec<String>) -> u32 {
+    let lines = raw.lines_per_second.unwrap_or(DEFAULT_LINES);
+    if lines > MOST_LINES {
+        faults.push(format!("access_log.lines_per_second is {lines}: up to {MOST_LINES} is allowed"));
+    }
+    lines
 }
 
 fn address(key: &str, text: Option<&str>, faults: &mut Vec<String>) -> Option<SocketAddr> {

@@ -67,6 +67,17 @@ pub enum StartError {
     Thread { source: io::Error },
 }
 
+/// Where somebody can come in, nobody being served yet.
+struct Entrances {
+    listener: TcpListener,
+    public: SocketAddr,
+    socket: Socket,
+    tls: PublicTls,
+    admin: (std::net::TcpListener, SocketAddr),
+    names: Option<names::Server>,
+    tier: Option<(TcpListener, TierTls)>,
+}
+
 /// See the module. Dropping it does not stop it; [`Proxy::stop`] does.
 pub struct Proxy {
     public: SocketAddr,
@@ -91,44 +102,46 @@ impl Proxy {
     pub async fn start(path: PathBuf) -> Result<Self, StartError> {
         let config = Config::load(&path)?;
         // First: whoever is refused the port has touched nothing.
-        let listen = |address| move |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(config.public).await.map_err(listen(config.public))?;
-        let public = listener.local_addr().map_err(listen(config.public))?;
+        let listener = TcpListener::bind(config.public).await.map_err(not_listening(config.public))?;
+        let public = listener.local_addr().map_err(not_listening(config.public))?;
         let store = open(&config.store)?;
         let catalogue = Arc::<Catalogue>::default();
         store.follow(catalogue.clone()).await?;
-        let accounts = accounts::Accounts::new(store.clone(), catalogue.clone());
-        let socket = Socket::bind(&config.data_dir).await?;
-        let tls = PublicTls::start(&config.tls)?;
+        let entrances = Entrances {
+            socket: Socket::bind(&config.data_dir).await?,
+            tls: PublicTls::start(&config.tls)?,
+            admin: admin_listener(config.admin)?,
+            names: names_server(&config, public.port(), catalogue.clone()).await?,
+            tier: tier_listener(&config).await?,
+            listener,
+            public,
+        };
         let upstream_files = config.tier.as_ref().map(UpstreamTls::start).transpose()?;
-        let desk_listener = std::net::TcpListener::bind(config.admin).map_err(listen(config.admin))?;
-        desk_listener.set_nonblocking(true).map_err(listen(config.admin))?;
-        let admin = desk_listener.local_addr().map_err(listen(config.admin))?;
-
-        let names = names_server(&config, public.port(), catalogue.clone()).await?;
-        let tier = tier_listener(&config).await?;
-        let tier_address = tier.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
-
-        let (stop, stopping) = watch::channel(false);
-        let (gone, going) = watch::channel(false);
+        let vault = vault(config.secrets_key.as_deref(), matches!(config.store, StoreConfig::Embedded(_)))?;
+        let sensors = Sensors::new(store, catalogue, vault, config.secrets_on_any_node);
         let (published, config_now) = watch::channel(Arc::new(config));
-        let secrets_key = published.borrow().secrets_key.clone();
-        let is_embedded = matches!(published.borrow().store, StoreConfig::Embedded(_));
-        let vault = vault(secrets_key.as_deref(), is_embedded)?;
-        let on_any_node = published.borrow().secrets_on_any_node;
-        let sensors = Sensors::new(store.clone(), catalogue.clone(), vault, on_any_node);
-        let door = Arc::new(door(config_now, sensors.clone(), upstream_files.as_ref(), public)?);
+        let door = Arc::new(door(config_now, sensors, upstream_files.as_ref(), public)?);
         let reloader = Reloader {
             path,
             published: Arc::new(published),
-            tls: tls.clone(),
+            tls: entrances.tls.clone(),
             upstream_tls: upstream_files,
             notify: Arc::new(Notify::from_environment()),
             about: door.about.clone(),
             last: Arc::default(),
         };
-        let notify = reloader.notify.clone();
-        let reports = Arc::new(Reports::new(store.clone(), catalogue, reports::Settings::default()));
+        Self::run(entrances, door, reloader)
+    }
+
+    /// Sets all parts to work.
+    fn run(entrances: Entrances, door: Arc<Door>, reloader: Reloader) -> Result<Self, StartError> {
+        let Entrances { listener, public, socket, tls, admin: (desk_listener, admin), names, tier } = entrances;
+        let tier_address = tier.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let (stop, stopping) = watch::channel(false);
+        let (gone, going) = watch::channel(false);
+        let store = door.sensors.store().clone();
+        let accounts = accounts::Accounts::new(store.clone(), door.catalogue.clone());
+        let reports = Arc::new(Reports::new(store.clone(), door.catalogue.clone(), reports::Settings::default()));
         let desk = Desk {
             door: door.clone(),
             reloader: reloader.clone(),
@@ -138,14 +151,14 @@ impl Proxy {
             stop: stopping.clone(),
             pulse: Arc::default(),
         };
-        admin::start(desk_listener, desk, tokio::runtime::Handle::current(), notify.clone(), going)
+        admin::start(desk_listener, desk, tokio::runtime::Handle::current(), reloader.notify.clone(), going)
             .map_err(|source| StartError::Thread { source })?;
         let mut others = vec![
             tokio::spawn(sweep(door.clone(), stopping.clone())),
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
         ];
         if let Some((listener, tls)) = tier {
-            let desk = serve::TierDesk::new(door.clone(), reports.clone(), sensors);
+            let desk = serve::TierDesk::new(door.clone(), reports.clone(), door.sensors.clone());
             others.push(tokio::spawn(serve::serve_tier(listener, tls, desk, stopping.clone())));
         }
         if let Some(names) = names {
@@ -154,7 +167,7 @@ impl Proxy {
         let keeping = stopping.clone();
         others.push(tokio::spawn(async move { reports.keep(keeping).await }));
         let server = tokio::spawn(serve::serve(listener, tls, door.clone(), stopping));
-        notify.ready(&format!("serving at https://{public}"));
+        reloader.notify.ready(&format!("serving at https://{public}"));
         Ok(Self { public, admin, tier: tier_address, stop, gone, door, reloader, store, accounts, server, others })
     }
 
@@ -210,6 +223,18 @@ impl Proxy {
     }
 }
 
+fn not_listening(address: SocketAddr) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::Listen { address, source }
+}
+
+/// Where the operator asks. It is served by a runtime of its own.
+fn admin_listener(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let listener = std::net::TcpListener::bind(address).map_err(not_listening(address))?;
+    listener.set_nonblocking(true).map_err(not_listening(address))?;
+    let bound = listener.local_addr().map_err(not_listening(address))?;
+    Ok((listener, bound))
+}
+
 /// The zone's server, where the operator wants one.
 async fn names_server(
     config: &Config,
@@ -242,7 +267,7 @@ fn vault(key: Option<&Path>, is_embedded: bool) -> Result<Option<Vault>, VaultEr
 async fn tier_listener(config: &Config) -> Result<Option<(TcpListener, TierTls)>, StartError> {
     let (Some(address), Some(tier)) = (config.tier_listen, &config.tier) else { return Ok(None) };
     let tls = TierTls::start(tier)?;
-    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(not_listening(address))?;
     Ok(Some((listener, tls)))
 }
 

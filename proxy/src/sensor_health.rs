@@ -43,7 +43,15 @@ pub(crate) struct Standing {
 struct Known {
     at: Instant,
     owner_epoch: u64,
-    standings: Arc<[Standing]>,
+    standings: Arc<Standings>,
+}
+
+/// Those of one instance.
+#[derive(Debug)]
+pub(crate) struct Standings {
+    pub(crate) told: Vec<Standing>,
+    /// How many more there are.
+    pub(crate) left_out: usize,
 }
 
 /// What is known of all instances.
@@ -54,7 +62,7 @@ pub(crate) struct SensorHealth {
 
 impl SensorHealth {
     /// What was last heard of it, if that was lately, and of this owner's.
-    pub(crate) fn of(&self, instance: &Instance) -> Option<Arc<[Standing]>> {
+    pub(crate) fn of(&self, instance: &Instance) -> Option<Arc<Standings>> {
         let known = self.lock();
         let known = known.get(&instance.id).filter(|known| known.owner_epoch == instance.owner_epoch)?;
         (known.at.elapsed() < STALE).then(|| known.standings.clone())
@@ -116,8 +124,10 @@ async fn ask(door: Arc<Door>, account: AccountName, instance: Arc<Instance>, dea
         return;
     }
     let Ok(body) = Limited::new(reply.body, BODY_BYTES).collect().await else { return };
-    let Ok(mut standings) = serde_json::from_slice::<Vec<Standing>>(&body.to_bytes()) else { return };
-    standings.truncate(MOST_SENSORS);
-    let known = Known { at: Instant::now(), owner_epoch: instance.owner_epoch, standings: standings.into() };
+    let Ok(mut told) = serde_json::from_slice::<Vec<Standing>>(&body.to_bytes()) else { return };
+    let left_out = told.len().saturating_sub(MOST_SENSORS);
+    told.truncate(MOST_SENSORS);
+    let standings = Arc::new(Standings { told, left_out });
+    let known = Known { at: Instant::now(), owner_epoch: instance.owner_epoch, standings };
     door.sensor_health.lock().insert(instance.id, known);
 }

@@ -24,6 +24,8 @@ pub(crate) enum Error {
     File { verb: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cargo's description of the workspace cannot be read: {0}")]
     Metadata(&'static str),
+    #[error("files of more than {most} lines are cut by what they are responsible for: {}", .files.join(", "))]
+    Long { most: usize, files: Vec<String> },
     #[error("a bound is missed: {0}")]
     Bound(String),
     #[error("{tool} printed no {figure}; it said: {said}")]

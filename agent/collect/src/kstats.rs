@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 #[cfg(target_os = "linux")]
 pub use crate::processes::{PROCESSES_MAX, Process, processes};
-use crate::reading::{Freezer, MEMORY_PARTS, Objset, Reading, Space, Stall};
+use crate::reading::{DeviceIo, Freezer, Interface, MEMORY_PARTS, Objset, Reading, Space, Stall};
+use crate::transport::Transport;
 
 /// The value of a statistic.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +45,17 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
     for (name, stall) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
         all.extend(stall.map(|stall| pressure_of(name, stall)));
     }
-    all.extend(reading.network.iter().flatten().map(|interface| Kstat {
+    all.extend(reading.network.iter().flatten().map(interface_of));
+    all.extend(reading.io.iter().flatten().map(device_of));
+    all.extend(reading.transport.iter().flat_map(transport_of));
+    all.extend(reading.space.as_ref().map(file_system));
+    all.extend(reading.zfs.as_ref().map(data_set));
+    all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
+    all
+}
+
+fn interface_of(interface: &Interface) -> Kstat {
+    Kstat {
         module: "net",
         name: interface.name.clone(),
         statistics: present([
@@ -57,8 +68,11 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
             ("transmit_errors", Some(interface.transmit_errors)),
             ("transmit_dropped", Some(interface.transmit_dropped)),
         ]),
-    }));
-    all.extend(reading.io.iter().flatten().map(|device| Kstat {
+    }
+}
+
+fn device_of(device: &DeviceIo) -> Kstat {
+    Kstat {
         module: "io",
         name: device.device.clone(),
         statistics: present([
@@ -69,28 +83,25 @@ pub fn kstats(reading: &Reading, module: &str) -> Vec<Kstat> {
             ("discarded_bytes", device.discarded_bytes),
             ("discards", device.discards),
         ]),
-    }));
-    if let Some(transport) = &reading.transport {
-        let unsigned = |(name, value): (&'static str, Option<u64>)| Some((name.into(), KstatValue::Unsigned(value?)));
-        all.push(only("tcp", transport.tcp.all().filter_map(unsigned).collect()));
-        all.push(only("udp", transport.udp.all().filter_map(unsigned).collect()));
-        let sockets = &transport.sockets;
-        all.push(only(
-            "sockets",
-            present([
-                ("all", sockets.all),
-                ("tcp", sockets.tcp),
-                ("tcp6", sockets.tcp6),
-                ("udp", sockets.udp),
-                ("udp6", sockets.udp6),
-                ("time_wait", sockets.time_wait),
-            ]),
-        ));
     }
-    all.extend(reading.space.as_ref().map(file_system));
-    all.extend(reading.zfs.as_ref().map(data_set));
-    all.retain(|kstat| !kstat.statistics.is_empty() && (module.is_empty() || kstat.module == module));
-    all
+}
+
+fn transport_of(transport: &Transport) -> [Kstat; 3] {
+    let unsigned = |(name, value): (&'static str, Option<u64>)| Some((name.into(), KstatValue::Unsigned(value?)));
+    let sockets = &transport.sockets;
+    let sockets = present([
+        ("all", sockets.all),
+        ("tcp", sockets.tcp),
+        ("tcp6", sockets.tcp6),
+        ("udp", sockets.udp),
+        ("udp6", sockets.udp6),
+        ("time_wait", sockets.time_wait),
+    ]);
+    [
+        only("tcp", transport.tcp.all().filter_map(unsigned).collect()),
+        only("udp", transport.udp.all().filter_map(unsigned).collect()),
+        only("sockets", sockets),
+    ]
 }
 
 fn present<const N: usize>(statistics: [(&'static str, Option<u64>); N]) -> Statistics {

@@ -158,6 +158,24 @@ pub(super) static OF_THE_AGENT: &[Row<About>] = &[
         value: |a| Some(Number::Unsigned(a.reports_failed.get())),
     },
     Row {
+        about: gauge(
+            "sonde_agent_untold_instances",
+            "",
+            "Instances that a report has no room for: proxies do not know them.",
+        )
+        .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.untold_instances.get())),
+    },
+    Row {
+        about: gauge(
+            "sonde_agent_untold_sensors",
+            "",
+            "Versions of pushed sensors of which a report has no room to say what became of them.",
+        )
+        .of(AGENT),
+        value: |a| Some(Number::Unsigned(a.untold_sensors.get())),
+    },
+    Row {
         about: counter(
             "sonde_agent_scrape_seconds_total",
             "seconds",

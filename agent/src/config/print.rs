@@ -4,23 +4,15 @@
 
 use std::time::Duration;
 
-use sonde_collect::GroupSource;
+use sonde_collect::{GroupSource, ProcessGroup};
 
-use super::{Config, policy, report, rules, sandbox};
+use super::{Config, SensorRule, policy, report, rules, sandbox};
 
 impl Config {
     /// What is in force, defaults filled in, as the file would say it.
     pub fn to_toml(&self) -> String {
         let mut root = toml::Table::new();
-        let mut listen = table([("address", text(self.listen))]);
-        if let Some(admin) = self.admin {
-            listen.insert("admin".into(), text(admin));
-        }
-        if let Some(tls) = &self.tls {
-            let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
-            listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
-        }
-        root.insert("listen".into(), listen.into());
+        root.insert("listen".into(), self.listen_table().into());
         if let Some(id) = &self.node_id {
             root.insert("node".into(), table([("id", text(id))]).into());
         }
@@ -41,32 +33,46 @@ impl Config {
             account.into()
         });
         root.insert("account".into(), toml::Value::Array(accounts.collect()));
-        let groups = self.process_groups.iter().map(|group| {
-            let source = match &group.source {
-                GroupSource::PidFile(path) => ("pid_file", text(path.display())),
-                GroupSource::Cgroup(path) => ("cgroup", text(path)),
-                GroupSource::Port(port) => ("port", i64::from(*port).into()),
-            };
-            table([("name", text(&group.name)), source]).into()
-        });
-        root.insert("process_group".into(), toml::Value::Array(groups.collect()));
-        let sensors = self.sensors.iter().map(|rule| {
-            let config = rule.config.iter().map(|(key, value)| (key.as_str(), text(value)));
-            let secrets = rule.secrets.iter().map(|(key, path)| (key.as_str(), text(path.display())));
-            table([
-                ("file", text(&rule.file)),
-                ("name", text(&rule.name)),
-                ("match", rules::match_table(&rule.matching)),
-                ("config", table(config).into()),
-                ("secrets", table(secrets).into()),
-            ])
-            .into()
-        });
-        root.insert("sensor".into(), toml::Value::Array(sensors.collect()));
+        root.insert("process_group".into(), toml::Value::Array(self.process_groups.iter().map(group_table).collect()));
+        root.insert("sensor".into(), toml::Value::Array(self.sensors.iter().map(sensor_table).collect()));
         root.insert("instance".into(), rules::instances_array(&self.instances));
         root.insert("owner".into(), rules::owners_array(&self.owners));
         root.to_string()
     }
+
+    fn listen_table(&self) -> toml::Table {
+        let mut listen = table([("address", text(self.listen))]);
+        if let Some(admin) = self.admin {
+            listen.insert("admin".into(), text(admin));
+        }
+        if let Some(tls) = &self.tls {
+            let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+            listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
+        }
+        listen
+    }
+}
+
+fn group_table(group: &ProcessGroup) -> toml::Value {
+    let source = match &group.source {
+        GroupSource::PidFile(path) => ("pid_file", text(path.display())),
+        GroupSource::Cgroup(path) => ("cgroup", text(path)),
+        GroupSource::Port(port) => ("port", i64::from(*port).into()),
+    };
+    table([("name", text(&group.name)), source]).into()
+}
+
+fn sensor_table(rule: &SensorRule) -> toml::Value {
+    let config = rule.config.iter().map(|(key, value)| (key.as_str(), text(value)));
+    let secrets = rule.secrets.iter().map(|(key, path)| (key.as_str(), text(path.display())));
+    table([
+        ("file", text(&rule.file)),
+        ("name", text(&rule.name)),
+        ("match", rules::match_table(&rule.matching)),
+        ("config", table(config).into()),
+        ("secrets", table(secrets).into()),
+    ])
+    .into()
 }
 
 pub(super) fn table<'a>(entries: impl IntoIterator<Item = (&'a str, toml::Value)>) -> toml::Table {

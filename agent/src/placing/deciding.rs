@@ -13,6 +13,9 @@ use crate::instance::Placed;
 
 /// Manifest, rule and policy make a grant, or a sentence that says why not.
 pub(super) fn decide(sensor: &Sensor, rule: &SensorRule, config: &Config, beside: &[Placed]) -> Result<Grant, String> {
+    if let Some(fault) = &rule.fault {
+        return Err(fault.clone());
+    }
     let asked = sensor.manifest.resolve(&rule.config);
     let asked = asked.map_err(|error| error.to_string())?;
     let grant = Grant::decide(&sensor.manifest, asked, &config.policy).map_err(|r| r.to_string())?;
@@ -64,6 +67,7 @@ mod tests {
             config: BTreeMap::new(),
             secrets: secret.then(|| ("key".to_owned(), PathBuf::from("k"))).into_iter().collect(),
             digest: None,
+            fault: None,
         };
         let labelled = Metadata { labels: vec![("a".into(), "b".into())], ..Metadata::default() };
         let place = Place { kubelets: true, ..Place::default() };

@@ -19,13 +19,15 @@ const TAKEN: &str =
 
 type Key = (AccountName, SensorName, Digest);
 
-/// The rows, by account, name and digest.
-pub(super) fn of(pushed: &PushedSensors, instances: &[Arc<Instance>]) -> Vec<SensorStanding> {
+/// The rows, by account, name and digest, as many as a report takes; and how many more there would be.
+pub(super) fn of(pushed: &PushedSensors, instances: &[Arc<Instance>]) -> (Vec<SensorStanding>, usize) {
+    let mut left_out = 0;
     let mut rows: BTreeMap<Key, SensorStanding> = BTreeMap::new();
     for (account, sensor, digest, became) in pushed.listed() {
         let (Some(became), Ok(account)) = (became, AccountName::new(account)) else { continue };
         if rows.len() >= MOST_STANDINGS {
-            break;
+            left_out += 1;
+            continue;
         }
         let refused = became.err().map(in_words);
         let row = SensorStanding {
@@ -41,7 +43,7 @@ pub(super) fn of(pushed: &PushedSensors, instances: &[Arc<Instance>]) -> Vec<Sen
     for instance in instances {
         count(instance, &mut rows);
     }
-    rows.into_values().collect()
+    (rows.into_values().collect(), left_out)
 }
 
 fn count(instance: &Instance, rows: &mut BTreeMap<Key, SensorStanding>) {

@@ -41,14 +41,24 @@ impl Ledger {
         }
     }
 
-    /// The next report, when these are the instances there are, and this is how pushed sensors stand.
+    /// Leaves out instances until the rest is within what a report takes, and returns how many. Those that were told of stay, so that it is not others each time.
+    pub(super) fn fit(&self, claims: &mut Vec<Claim>) -> usize {
+        let left_out = claims.len().saturating_sub(MOST_INSTANCES);
+        if left_out > 0 {
+            let is_told = |claim: &Claim| self.told.as_ref().is_some_and(|told| told.contains_key(&claim.id));
+            claims.sort_by_key(|claim| (!is_told(claim), claim.id));
+            claims.truncate(MOST_INSTANCES);
+        }
+        left_out
+    }
+
+    /// The next report, when these are the instances that [`Ledger::fit`] left, and this is how pushed sensors stand.
     pub(super) fn next(
         &mut self,
         mut claims: Vec<Claim>,
         catalogue: &Catalogue,
         sensors: &Arc<Vec<SensorStanding>>,
     ) -> Report {
-        claims.truncate(MOST_INSTANCES);
         self.sequence += 1;
         self.telling = claims.iter().map(|claim| (claim.id, claim.clone())).collect();
         let (instances, ended) = match &self.told {
@@ -100,6 +110,24 @@ mod tests {
     fn claim(id: u128, state: State) -> Claim {
         let json = serde_json::json!({ "id": Uuid::from_u128(id), "owner": "acme" });
         Claim { state, ..serde_json::from_value(json).unwrap() }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_the_same_each_time() {
+        let about = About { hostname: "h".into(), url: "https://h:1".into() };
+        let mut ledger = Ledger::new(Uuid::nil(), about, Uuid::nil());
+        let all = |from: u128| -> Vec<Claim> {
+            (from..=MOST_INSTANCES as u128 + 3).rev().map(|id| claim(id, State::Running)).collect()
+        };
+        let mut claims = all(4);
+        assert_eq!((ledger.fit(&mut claims), claims.len()), (0, MOST_INSTANCES));
+        ledger.next(claims, &Catalogue::default(), &Arc::default());
+        ledger.taken();
+        // Three are born whose ids come first: who was told of stays.
+        let mut claims = all(1);
+        assert_eq!((ledger.fit(&mut claims), claims.len()), (3, MOST_INSTANCES));
+        let next = ledger.next(claims, &Catalogue::default(), &Arc::default());
+        assert!(next.instances.is_empty() && next.ended.is_empty());
     }
 
     #[test]

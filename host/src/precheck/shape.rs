@@ -10,7 +10,7 @@
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentTypeRef,
     Data, DataKind, Element, ElementItems, Encoding, Instance, MemoryType, Operator, Parser, Payload, TableType,
-    TypeRef,
+    TypeRef, TypeSectionReader,
 };
 
 use super::most::{
@@ -209,17 +209,21 @@ impl Shape {
         at_most(comes_to.components, NESTED, "instances of components", self.most)
     }
 
+    fn types_of_module(&mut self, section: TypeSectionReader<'_>) -> Result<(), PrecheckError> {
+        let most = self.most;
+        counted(&mut self.types, section.count(), most.types, "types", most)?;
+        for function in section.into_iter_err_on_gc_types() {
+            let function = function.map_err(|_| ShapeError::Proposal("gc"))?;
+            let signature = function.params().len() + function.results().len();
+            at_most(signature as u64, SIGNATURE, "parameters and results of one function", most)?;
+        }
+        Ok(())
+    }
+
     fn take_of_module(&mut self, payload: Payload<'_>) -> Result<(), PrecheckError> {
         let most = self.most;
         match payload {
-            Payload::TypeSection(section) => {
-                counted(&mut self.types, section.count(), most.types, "types", most)?;
-                for function in section.into_iter_err_on_gc_types() {
-                    let function = function.map_err(|_| ShapeError::Proposal("gc"))?;
-                    let signature = function.params().len() + function.results().len();
-                    at_most(signature as u64, SIGNATURE, "parameters and results of one function", most)?;
-                }
-            }
+            Payload::TypeSection(section) => self.types_of_module(section)?,
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     counted(&mut self.names, 1, most.names, "imports and exports of modules", most)?;

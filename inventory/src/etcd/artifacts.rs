@@ -39,7 +39,14 @@ impl Etcd {
     }
 
     pub(crate) async fn has_artifact(&self, sha256: ArtifactDigest) -> Result<bool, WriteError> {
-        Ok(self.get(format!("{}{sha256}/about", self.shared.artifacts)).await?.is_some())
+        // One that is damaged is not there: who pushes it again puts it anew.
+        Ok(self.about(sha256).await?.is_some_and(|about| about.is_some()))
+    }
+
+    /// What is known of an artifact; `None` within where that cannot be read.
+    async fn about(&self, sha256: ArtifactDigest) -> Result<Option<Option<About>>, WriteError> {
+        let about = self.get(format!("{}{sha256}/about", self.shared.artifacts)).await?;
+        Ok(about.map(|about| serde_json::from_slice(&about).ok()))
     }
 
     async fn put(&self, key: String, value: Vec<u8>) -> Result<(), WriteError> {
@@ -55,10 +62,7 @@ impl Etcd {
     }
 
     pub(crate) async fn artifact(&self, sha256: ArtifactDigest) -> Result<Option<Bytes>, WriteError> {
-        let about = self.get(format!("{}{sha256}/about", self.shared.artifacts)).await?;
-        let Some(about) = about.and_then(|about| serde_json::from_slice::<About>(&about).ok()) else {
-            return Ok(None);
-        };
+        let Some(Some(about)) = self.about(sha256).await? else { return Ok(None) };
         let whole = usize::try_from(about.bytes.min(MOST_ARTIFACT_BYTES)).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(whole);
         for number in 0..whole.div_ceil(PIECE_BYTES) {
@@ -77,7 +81,8 @@ impl Etcd {
         Ok(got.kvs().first().map(|kv| kv.value().to_vec()))
     }
 
-    /// Only keys are read of the pieces.
+    /// Only keys are read of the pieces. Of one whose `about` cannot be read nothing is known, not even that it is young: so it is dropped where nobody refers to
+    /// it, and otherwise counted, until it is pushed again.
     pub(crate) async fn artifacts(&self) -> Result<Vec<Kept>, WriteError> {
         let prefix = &self.shared.artifacts;
         let keys = self.shared.connection.call(|client| {
@@ -86,14 +91,16 @@ impl Etcd {
             async move { kv.get(prefix, Some(options)).await }
         });
         let keys = keys.await.map_err(unavailable)?;
-        let mut all = Vec::new();
+        let (mut all, mut damaged) = (Vec::new(), 0);
         for kv in keys.kvs() {
             let Some(sha256) = keys::parse_artifact(prefix, kv.key()) else { continue };
-            let about = self.get(format!("{prefix}{sha256}/about")).await?;
-            let Some(about) = about.and_then(|about| serde_json::from_slice::<About>(&about).ok()) else { continue };
-            let (bytes, put_at_ms) = (about.bytes, about.put_at_ms);
+            // Dropped meanwhile where it is not there.
+            let Some(about) = self.about(sha256).await? else { continue };
+            damaged += u64::from(about.is_none());
+            let (bytes, put_at_ms) = about.map_or((0, 0), |about| (about.bytes, about.put_at_ms));
             all.push(Kept { sha256, bytes, put_at_ms, revision: kv.mod_revision() });
         }
+        self.shared.tally.damaged(damaged);
         Ok(all)
     }
 

@@ -103,6 +103,28 @@ async fn a_node_speaks_to_every_proxy_while_one_of_them_hears_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_artifact_is_counted_given_to_nobody_and_mended_by_a_push() {
+    let cluster = Cluster::start(1).await;
+    let (store, catalogue) = follow(cluster.settings()).await;
+    until(&catalogue, "synced", Catalogue::is_synced).await;
+    until_health(&store, "current", |health| *health == Health::Current).await;
+    let bytes = crate::artifacts::large();
+    let sha256 = store.put_artifact(bytes.clone(), 1).await.unwrap();
+    let sensor = crate::artifacts::sensor("acme", "web", sha256, bytes.len());
+    store.write(vec![Write::put(None, sensor)]).await.unwrap();
+    until(&catalogue, "the sensor", |catalogue| catalogue.artifacts().contains(&sha256)).await;
+    let mut client = etcd_client::Client::connect(cluster.endpoints(), None).await.unwrap();
+    client.put(format!("/sonde/artifacts/v1/{sha256}/about"), "half of", None).await.unwrap();
+    assert_eq!(crate::artifacts::swept(&store, &catalogue, u64::MAX).await, 0, "it is referred to");
+    assert_eq!(store.damaged_artifacts(), 1);
+    assert_eq!((store.artifact(sha256).await.unwrap(), store.has_artifact(sha256).await.unwrap()), (None, false));
+    store.put_artifact(bytes.clone(), 2).await.unwrap();
+    assert_eq!((store.artifact(sha256).await.unwrap(), store.has_artifact(sha256).await.unwrap()), (Some(bytes), true));
+    assert_eq!(crate::artifacts::swept(&store, &catalogue, u64::MAX).await, 0);
+    assert_eq!(store.damaged_artifacts(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn artifacts_are_shared_and_no_watch_hears_of_them() {
     let cluster = Cluster::start(1).await;
     let (one, ones) = follow(cluster.settings()).await;

@@ -13,6 +13,7 @@ use crate::reports::Figures;
 pub struct Inventory {
     pub health: Health,
     pub changes: Changes,
+    pub damaged_artifacts: u64,
     pub reports: Figures,
 }
 
@@ -32,6 +33,9 @@ impl Inventory {
         let help = "Instances that several nodes say live on them; they are not served.";
         let mut twice = writer.family("sonde_proxy_instances_claimed_twice", Kind::Gauge, help, "");
         twice.sample(&none, &[], Number::Unsigned(self.reports.claimed_twice_now));
+        let help = "Artifacts that cannot be told of, and are given to no node until they are pushed again.";
+        let mut damaged = writer.family("sonde_proxy_inventory_damaged_artifacts", Kind::Gauge, help, "");
+        damaged.sample(&none, &[], Number::Unsigned(self.damaged_artifacts));
         let changes = &self.changes;
         let results = [("done", changes.done), ("conflict", changes.conflicts), ("failed", changes.failed)];
         let help = "Changes of the inventory that were to be made here, by result.";

@@ -8,6 +8,7 @@ mod artifact;
 mod bounds;
 mod change;
 mod placed;
+mod secrets;
 mod uploads;
 mod vault;
 mod view;
@@ -18,11 +19,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sonde_inventory::artifacts::Unreferred;
-use sonde_inventory::sensor::{
-    Rollout, Selector, SensorFault, Version, WHOLE, check_config, check_secret_text, check_secrets,
-};
+use sonde_inventory::sensor::{Rollout, Selector, SensorFault, Version, WHOLE, check_config};
 use sonde_inventory::{
-    AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, Sealed, SensorName, Store, Write, WriteError,
+    AccountName, ArtifactDigest, Catalogue, PushedSensor, Record, SensorName, Store, Write, WriteError,
 };
 use uuid::Uuid;
 
@@ -178,43 +177,6 @@ impl Sensors {
         Ok(Version { sha256, bytes, pushed_at_ms, pushed_by, config, secrets })
     }
 
-    fn seal(
-        &self,
-        asked: Asked<'_>,
-        sha256: ArtifactDigest,
-        secrets: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Sealed>, PushError> {
-        check_secrets(secrets.iter().map(|(key, secret)| (key, secret.len())))?;
-        check_secret_text(secrets)?;
-        if secrets.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let vault = self.vault.as_ref().ok_or(PushError::NoVault)?;
-        let seal = |(key, secret): (&String, &String)| {
-            let belongs = Belongs { account: asked.account, sensor: asked.name, sha256, key };
-            Ok((key.clone(), vault.seal(belongs, secret)?))
-        };
-        secrets.iter().map(seal).collect()
-    }
-
-    /// A version's secrets, open: for the node that runs it. One that cannot be opened is left out, and said.
-    pub(crate) fn unseal(&self, sensor: &PushedSensor, version: &Version) -> BTreeMap<String, String> {
-        let mut open = BTreeMap::new();
-        for (key, sealed) in &version.secrets {
-            let belongs = Belongs { account: &sensor.account, sensor: &sensor.name, sha256: version.sha256, key };
-            match self.vault.as_ref().map(|vault| vault.open_sealed(belongs, sealed)) {
-                Some(Ok(secret)) => drop(open.insert(key.clone(), secret)),
-                Some(Err(error)) => {
-                    tracing::error!(account = %sensor.account, sensor = %sensor.name, key, %error, "a secret is not given to nodes");
-                }
-                None => {
-                    tracing::error!(account = %sensor.account, sensor = %sensor.name, key, "a secret is not given to nodes: this proxy has no key for secrets");
-                }
-            }
-        }
-        open
-    }
-
     /// Takes a sensor away.
     ///
     /// # Errors
@@ -268,38 +230,6 @@ impl Sensors {
                 sensor.current.config = config.clone();
                 sensor.next.iter_mut().for_each(|next| next.version.config = config.clone());
             }
-            Ok(sensor)
-        };
-        self.change_what_is_there(asked, change).await
-    }
-
-    /// Changes the secrets of one version: those given are set, those that are `None` removed; `all` removes what is not named.
-    ///
-    /// # Errors
-    /// It is not there, or there are too many.
-    pub async fn set_secrets(
-        &self,
-        asked: Asked<'_>,
-        of: Option<ArtifactDigest>,
-        given: &BTreeMap<String, Option<String>>,
-        all: bool,
-    ) -> Result<Arc<PushedSensor>, PushError> {
-        let set: BTreeMap<String, String> =
-            given.iter().filter_map(|(key, secret)| Some((key.clone(), secret.clone()?))).collect();
-        let change = |was: Option<&PushedSensor>| {
-            let mut sensor = was.ok_or(PushError::NotFound)?.clone();
-            let of = of.unwrap_or(sensor.current.sha256);
-            let sealed = self.seal(asked, of, &set)?;
-            let versions = [&mut sensor.current].into_iter().chain(sensor.next.as_mut().map(|next| &mut next.version));
-            let version = versions.into_iter().find(|version| version.sha256 == of);
-            let version = version.ok_or_else(|| {
-                PushError::Conflict(
-                    "no version of the sensor has this digest: secrets are bound to one that is there".to_owned(),
-                )
-            })?;
-            version.secrets.retain(|key, _| !all && !given.contains_key(key));
-            version.secrets.extend(sealed);
-            check_secrets(version.secrets.keys().map(|key| (key, 0)).collect::<Vec<_>>().into_iter())?;
             Ok(sensor)
         };
         self.change_what_is_there(asked, change).await

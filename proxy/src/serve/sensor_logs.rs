@@ -26,18 +26,27 @@ const WITHIN: Duration = Duration::from_secs(8);
 /// Largest answer of an agent.
 const BODY_BYTES: usize = 1 << 20;
 
-/// A row for each instance that was asked; `None` where the instance that is named is not one that the caller may see.
+/// What was heard.
+pub(super) struct Logs {
+    /// A row for each instance that was asked.
+    pub(super) rows: Value,
+    /// Instances that match beside those that were asked.
+    pub(super) left_out: usize,
+}
+
+/// `None` where the instance that is named is not one that the caller may see.
 pub(super) async fn ask(
     door: &Arc<Door>,
     caller: &Caller,
     sensor: &Arc<PushedSensor>,
     instance: Option<&str>,
     now: SystemTime,
-) -> Option<Value> {
+) -> Option<Logs> {
     let instances = match instance {
         Some(named) => vec![named_one(door, caller, named, now)?],
         None => meant(door, caller, sensor, now),
     };
+    let left_out = instances.len().saturating_sub(MOST);
     let deadline = Instant::now() + WITHIN;
     let mut waiting = instances.into_iter().take(MOST);
     let mut asked = JoinSet::new();
@@ -53,7 +62,7 @@ pub(super) async fn ask(
         begin(&mut asked);
     }
     rows.sort_by(|a, b| a["instance"].as_str().cmp(&b["instance"].as_str()));
-    Some(rows.into())
+    Some(Logs { rows: rows.into(), left_out })
 }
 
 /// By id, or by what people call it.

@@ -31,6 +31,8 @@ use crate::sensors::{Asked, Expected, PushError, Settings, UploadFault, Withheld
 const ROUTE: &str = "/v1/sensors";
 /// What goes beside an artifact: JSON, as it is or in base64.
 const SETTINGS: HeaderName = HeaderName::from_static("x-sonde-push");
+/// Of a list that is cut: how many rows more there would be.
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-sonde-left-out");
 /// The largest body that is no artifact: all secrets of a version, or all settings, with what JSON has around them.
 const BODY_BYTES: u64 = 128 << 10;
 
@@ -264,8 +266,13 @@ impl Asking<'_> {
     async fn logs(&self, name: &SensorName) -> Done {
         let sensor = self.get(name)?;
         let instance = self.query("instance");
-        let rows = sensor_logs::ask(self.door, self.caller, &sensor, instance.as_deref(), self.now).await;
-        rows.map(|rows| value(StatusCode::OK, &rows)).ok_or(PushError::NotFound.into())
+        let logs = sensor_logs::ask(self.door, self.caller, &sensor, instance.as_deref(), self.now).await;
+        let logs = logs.ok_or(PushError::NotFound)?;
+        let mut answer = value(StatusCode::OK, &logs.rows);
+        if logs.left_out > 0 {
+            answer.headers_mut().insert(LEFT_OUT, logs.left_out.into());
+        }
+        Ok(answer)
     }
 
     fn asked<'b>(&'b self, name: &'b SensorName, expected: &'b Expected, quota: &'b Quota) -> Asked<'b> {

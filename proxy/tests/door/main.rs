@@ -4,6 +4,7 @@ mod agent;
 mod away;
 mod chance;
 mod client;
+mod cut;
 mod floods;
 mod frames;
 mod hostile;

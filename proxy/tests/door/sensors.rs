@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{Ask, Heard, VERSIONS, Version, ask, connect, get};
 use crate::house::{Credential, House, instance, name};
 
-const BOTH: [Scope; 2] = [Scope::ReadMetrics, Scope::PushSensors];
+pub const BOTH: [Scope; 2] = [Scope::ReadMetrics, Scope::PushSensors];
 const SECRET: &str = "correct-horse-battery";
 
 /// A component that is one by its head and its manifest; what else it is, an agent would find out. `more` makes it another.
@@ -34,7 +34,7 @@ pub async fn send(
     ask(house, who, Version::One, &asked).await
 }
 
-fn json(heard: &Heard) -> Value {
+pub fn json(heard: &Heard) -> Value {
     assert!(heard.status.is_success(), "{}: {}", heard.status, heard.text());
     serde_json::from_str(heard.text()).unwrap()
 }

@@ -61,32 +61,54 @@ fn measure(sonde: &Path, instances: usize) -> Result<(), Error> {
     thread::sleep(IDLE);
     let idle = Used::of(&sonde);
 
-    let series = Exposition::read(&String::from_utf8_lossy(&bodies[0])).samples.len();
-    let per_cycle_ms = (scraped_to.cpu_ms - scraped_from.cpu_ms) / f64::from(CYCLES);
-    let idle_ms = |used: f64| used / IDLE.as_secs_f64();
-    let mib = |kib: u64| kib as f64 / 1024.0;
-    println!(
-        "\n{instances} instances, {series} series and {} bytes each; agent, broker and runner together",
-        bodies[0].len()
-    );
-    println!("  never scraped          {:>8.1} ms of CPU a second", idle_ms(unread.cpu_ms - before.cpu_ms));
-    println!("  scraped every 10 s     {:>8.1} ms of CPU a second, {per_cycle_ms:.0} ms a cycle", per_cycle_ms / 10.0);
-    println!("  left alone afterwards  {:>8.1} ms of CPU a second", idle_ms(idle.cpu_ms - scraped_to.cpu_ms));
-    println!(
-        "  memory                 {:>8.0} MiB resident at first, {:.0} scraped; descriptors {} and {}",
-        mib(before.resident_kib),
-        mib(idle.resident_kib),
-        before.descriptors,
-        idle.descriptors
-    );
-    let each_ms = per_cycle_ms / instances as f64;
-    println!(
-        "  a container and 10 s   {each_ms:>8.3} ms of CPU: {:.3} of cAdvisor's, with {:.1} times its series and {:.2} of its memory",
-        each_ms / CADVISOR_CPU_MS,
-        series as f64 / CADVISOR_SERIES,
-        mib(idle.resident_kib) / instances as f64 / CADVISOR_MIB
-    );
+    let seen = Seen { instances, body: &bodies[0], before, unread, scraped_from, scraped_to, idle };
+    seen.say();
     Ok(())
+}
+
+/// What was used at each turn of a measurement.
+struct Seen<'a> {
+    instances: usize,
+    body: &'a [u8],
+    before: Used,
+    unread: Used,
+    scraped_from: Used,
+    scraped_to: Used,
+    idle: Used,
+}
+
+impl Seen<'_> {
+    fn say(&self) {
+        let Self { instances, body, before, unread, scraped_from, scraped_to, idle } = self;
+        let series = Exposition::read(&String::from_utf8_lossy(body)).samples.len();
+        let per_cycle_ms = (scraped_to.cpu_ms - scraped_from.cpu_ms) / f64::from(CYCLES);
+        let idle_ms = |used: f64| used / IDLE.as_secs_f64();
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        println!(
+            "\n{instances} instances, {series} series and {} bytes each; agent, broker and runner together",
+            body.len()
+        );
+        println!("  never scraped          {:>8.1} ms of CPU a second", idle_ms(unread.cpu_ms - before.cpu_ms));
+        println!(
+            "  scraped every 10 s     {:>8.1} ms of CPU a second, {per_cycle_ms:.0} ms a cycle",
+            per_cycle_ms / 10.0
+        );
+        println!("  left alone afterwards  {:>8.1} ms of CPU a second", idle_ms(idle.cpu_ms - scraped_to.cpu_ms));
+        println!(
+            "  memory                 {:>8.0} MiB resident at first, {:.0} scraped; descriptors {} and {}",
+            mib(before.resident_kib),
+            mib(idle.resident_kib),
+            before.descriptors,
+            idle.descriptors
+        );
+        let each_ms = per_cycle_ms / *instances as f64;
+        println!(
+            "  a container and 10 s   {each_ms:>8.3} ms of CPU: {:.3} of cAdvisor's, with {:.1} times its series and {:.2} of its memory",
+            each_ms / CADVISOR_CPU_MS,
+            series as f64 / CADVISOR_SERIES,
+            mib(idle.resident_kib) / *instances as f64 / CADVISOR_MIB
+        );
+    }
 }
 
 fn found(sonde: &Sonde, ids: &HashSet<String>) -> usize {

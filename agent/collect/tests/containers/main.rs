@@ -3,8 +3,8 @@
 //!
 //! Needs root, runc and a static busybox; says so and passes where one is missing.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod container;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,121 +13,11 @@ use sonde_collect::reading::{MEMORY_PARTS, Ulimit};
 use sonde_collect::space::SpacePool;
 use sonde_collect::state::judge;
 use sonde_collect::{
-    Change, Discovery, DiscoveryConfig, Events, FdBudget, Found, Gone, InstanceReader, InstanceState, NodeId, Reading,
-    Reason, Resource, Roots, Runtime, Watcher, kstats,
+    Change, Discovery, DiscoveryConfig, Events, FdBudget, Gone, InstanceReader, InstanceState, NodeId, Reason,
+    Resource, Roots, Runtime, Watcher, kstats,
 };
 
-const BUSYBOX: &str = "/bin/busybox";
-/// Two are to be told apart when tests of several checkouts run at once.
-const NAME_PREFIX: &str = "sonde-collect-test";
-
-/// A container that is deleted on drop.
-struct Container {
-    name: String,
-    directory: tempfile::TempDir,
-}
-
-impl Container {
-    /// Starts one that runs a shell script, with limits; none where this machine cannot.
-    fn start(kind: &str, script: &str) -> Option<Self> {
-        let runc = Command::new("runc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !rustix::process::getuid().is_root()
-            || !runc.is_ok_and(|status| status.success())
-            || !Path::new(BUSYBOX).exists()
-        {
-            println!("skipped: needs root, runc and {BUSYBOX}");
-            return None;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().join("rootfs");
-        for name in ["bin", "proc", "dev", "sys", "tmp"] {
-            std::fs::create_dir_all(root.join(name)).unwrap();
-        }
-        std::fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "dd", "nc", "nslookup"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        let name = format!("{NAME_PREFIX}-{kind}-{}", std::process::id());
-        let container = Self { name, directory };
-        container.configure(script);
-        assert!(container.runc(&["run", "-d", &container.name]), "runc run");
-        Some(container)
-    }
-
-    fn configure(&self, script: &str) {
-        assert!(self.runc(&["spec"]), "runc spec");
-        let path = self.directory.path().join("config.json");
-        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        config["process"]["terminal"] = false.into();
-        config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", script]);
-        config["process"]["rlimits"] = serde_json::json!([{"type": "RLIMIT_NOFILE", "hard": 64, "soft": 64}]);
-        config["linux"]["cgroupsPath"] = format!("/{}", self.name).into();
-        // What a bundle's author may write, whoever he is.
-        config["annotations"] = serde_json::json!({"owner": "bank", "io.kubernetes.pod.namespace": "bank"});
-        config["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 << 20});
-        config["linux"]["resources"]["cpu"] = serde_json::json!({"quota": 10_000, "period": 100_000});
-        config["linux"]["resources"]["pids"] = serde_json::json!({"limit": 16});
-        std::fs::write(path, config.to_string()).unwrap();
-    }
-
-    fn runc(&self, arguments: &[&str]) -> bool {
-        let mut command = Command::new("runc");
-        command.args(arguments).current_dir(self.directory.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        self.runc(&["resume", &self.name]);
-        self.runc(&["delete", "--force", &self.name]);
-    }
-}
-
-struct Watched {
-    roots: Arc<Roots>,
-    found: Arc<Found>,
-}
-
-fn found(container: &Container) -> Watched {
-    let roots = Arc::new(Roots::of_this_machine().unwrap());
-    let mut discovery = Discovery::new(roots.clone(), DiscoveryConfig::new(NodeId::new("test").unwrap()));
-    discovery.scan();
-    let found = discovery.instances().find(|found| found.name.runtime_id == container.name).unwrap().clone();
-    Watched { roots, found }
-}
-
-impl Watched {
-    fn reader(&self) -> InstanceReader {
-        InstanceReader::new(self.found.clone(), self.roots.clone(), &FdBudget::new(100))
-    }
-
-    fn file(&self, controller: Controller, name: &str) -> PathBuf {
-        self.found.cgroups.v1(controller).or(self.found.cgroups.v2.as_deref()).unwrap().join(name)
-    }
-
-    fn number(&self, controller: Controller, name: &str) -> u64 {
-        std::fs::read_to_string(self.file(controller, name)).unwrap().trim().parse().unwrap()
-    }
-
-    fn is_v1(&self) -> bool {
-        self.found.cgroups.v1(Controller::Memory).is_some()
-    }
-}
-
-/// Reads until what is wanted is so.
-fn read_until(reader: &mut InstanceReader, mut wanted: impl FnMut(&Reading) -> bool) -> Reading {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let reading = reader.read().unwrap();
-        if wanted(&reading) {
-            return reading;
-        }
-        assert!(Instant::now() < deadline, "not so in 20 s: {reading:#?}");
-        std::thread::yield_now();
-    }
-}
+use container::{Container, found, read_until};
 
 #[test]
 fn a_reading_agrees_with_the_kernels_files() {
