@@ -311,8 +311,9 @@ fn docker_roots(data: PathBuf) -> Vec<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.and_then(|name| name.split_once('.')).is_some_and(|(user, group)| is_number(user) && is_number(group))
     };
-    let mapped = directories(&data).into_iter().filter(is_mapping);
-    std::iter::once(data.clone()).chain(mapped.collect::<Vec<_>>()).collect()
+    let mut roots: Vec<_> = directories(&data).into_iter().filter(is_mapping).collect();
+    roots.push(data);
+    roots
 }
 
 fn directories(parent: &Path) -> Vec<PathBuf> {
