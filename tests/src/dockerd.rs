@@ -19,6 +19,12 @@ use crate::wait::eventually;
 const START: Duration = Duration::from_secs(60);
 /// The file that a packaged dockerd keeps a key in is the machine's, so it gets another folder in its place.
 const BEFORE: &str = "mount -t tmpfs -o mode=755 tmpfs /etc/docker";
+/// Gives a user some of the numbers of users and groups, in files that are not the machine's (subuid(5)).
+const BEFORE_MAPPED: &str = "
+for name in nobody nogroup; do echo $name:100000:65536; done >/etc/docker/numbers
+for file in subuid subgid; do mount --bind /etc/docker/numbers /etc/$file; done";
+/// Root in its containers is that user's first number outside.
+const MAPPED: &str = "--userns-remap=nobody:nogroup";
 /// Nothing of the host's network is touched. cgroups by dockerd itself, as there may be no systemd; vfs works on any file system.
 const OPTIONS: [&str; 10] = [
     "--host=unix:///run/docker.sock",
@@ -40,6 +46,7 @@ const STOP_SECONDS: &str = "1";
 pub struct Dockerd {
     daemon: Process,
     room: Arc<Room>,
+    maps_users: bool,
 }
 
 impl Dockerd {
@@ -48,7 +55,16 @@ impl Dockerd {
 
     /// Starts one whose image has busybox, and these labels.
     pub fn start(room: &Arc<Room>, image_labels: &[(&str, &str)]) -> Self {
-        let docker = Self { daemon: launch(room), room: Arc::clone(room) };
+        Self::start_as(room, false, image_labels)
+    }
+
+    /// Starts one whose containers have other users than the host.
+    pub fn start_mapped(room: &Arc<Room>) -> Self {
+        Self::start_as(room, true, &[])
+    }
+
+    fn start_as(room: &Arc<Room>, maps_users: bool, image_labels: &[(&str, &str)]) -> Self {
+        let mut docker = Self { daemon: launch(room, maps_users), room: Arc::clone(room), maps_users };
         docker.until_it_answers();
         let rootfs = Rootfs::with(&[]);
         let image = room.dir().join("image.tar").to_string_lossy().into_owned();
@@ -63,8 +79,9 @@ impl Dockerd {
         docker
     }
 
-    fn until_it_answers(&self) {
+    fn until_it_answers(&mut self) {
         eventually("dockerd answering", START, || {
+            assert!(self.daemon.ended().is_none(), "dockerd has ended: {}", self.daemon.log());
             // Asked for the server's version, the client fails where there is none.
             let answered = self.client().args(["version", "--format", "{{.Server.Version}}"]).output();
             let answered = answered.expect("docker comes with dockerd");
@@ -122,14 +139,15 @@ impl Dockerd {
     pub fn start_again(&mut self) {
         // Its containerd has ended with it. Where the machine's first process does not reap that, a new dockerd takes it for one that lives.
         self.room.run("rm", &["-f", "/run/docker/containerd/containerd.pid"]);
-        self.daemon = launch(&self.room);
+        self.daemon = launch(&self.room, self.maps_users);
         self.until_it_answers();
     }
 }
 
-fn launch(room: &Room) -> Process {
-    let mut command = room.daemon(BEFORE, "dockerd");
-    Process::start("dockerd", command.args(OPTIONS), &room.dir().join("dockerd.log"))
+fn launch(room: &Room, maps_users: bool) -> Process {
+    let (more, option) = if maps_users { (BEFORE_MAPPED, Some(MAPPED)) } else { ("", None) };
+    let mut command = room.daemon(&format!("{BEFORE}{more}"), "dockerd");
+    Process::start("dockerd", command.args(OPTIONS).args(option), &room.dir().join("dockerd.log"))
 }
 
 impl Drop for Dockerd {

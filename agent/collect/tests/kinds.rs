@@ -53,6 +53,29 @@ fn docker_tells_name_image_and_labels() {
 }
 
 #[test]
+fn docker_that_maps_users_keeps_its_files_below() {
+    let id = hex("a");
+    let file = |below: &str| docker_file(&id).replace("docker/", &format!("docker/{below}/"));
+    let called = |below: &str| {
+        let found = found_with(&format!("/docker/{id}"), |tree| {
+            tree.write(&file(below), &docker_state(&id, "web", "{}"));
+        });
+        found.name.name.clone()
+    };
+    assert_eq!(called("100000.100000").as_deref(), Some("web"));
+    for other in ["volumes", "100000", "100000.", ".5", "1.2.3", "a.b"] {
+        assert_eq!(called(other), None, "{other}");
+    }
+    // Two that have one id are neither for certain.
+    let found = found_with(&format!("/docker/{id}"), |tree| {
+        for below in ["1.1", "2.2"] {
+            tree.write(&file(below), &docker_state(&id, below, "{}"));
+        }
+    });
+    assert_eq!((found.name.name.as_deref(), found.metadata.unread), (None, true));
+}
+
+#[test]
 fn containerd_tells_pod_and_namespaces() {
     let id = hex("b");
     let bundle = |namespace: &str| format!("run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}/config.json");

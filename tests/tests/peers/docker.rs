@@ -80,6 +80,21 @@ fn a_container_of_dockers_is_called_otherwise_and_outlives_its_daemon() {
     assert_gone(&sonde, &other);
 }
 
+/// Its files are elsewhere then, and still root's.
+#[test]
+fn a_container_of_dockers_with_other_users_is_known() {
+    let room = Arc::new(Room::make());
+    let docker = Dockerd::start_mapped(&room);
+    let name = unique_name("mapped");
+    let number = docker.run(&name, &["--memory", "64m"], RUNS);
+    let pid = docker.command(&["inspect", "--format", "{{.State.Pid}}", &name]);
+    let map = std::fs::read_to_string(format!("/proc/{}/uid_map", pid.trim())).expect("it runs");
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    let sonde = Sonde::configure().inside(&room).up();
+    assert_known(&sonde, &name, "docker", Dockerd::IMAGE);
+    assert_eq!(sonde.scrape(&number).value("container_spec_memory_limit_bytes", &[]), Some(MEMORY_LIMIT_BYTES));
+}
+
 /// The labels of an image and those of `docker run`, which may say what they like.
 #[test]
 fn labels_of_dockers_choose_what_is_watched_and_not_whose_it_is() {

@@ -131,7 +131,7 @@ fn parse(life: Life<'_>, file: &Path, text: &[u8]) -> Option<Domain> {
     }
     let uuid = element(domain, "uuid").filter(|uuid| uuid.parse::<uuid::Uuid>().is_ok());
     let labels = uuid.map(|uuid| ("libvirt.uuid".to_owned(), uuid)).into_iter().collect();
-    Some(Domain::Told(Told { name: shown(named), image: None, labels }))
+    Some(Domain::Told(Told { name: shown(named), image: root_of(domain).and_then(shown), labels }))
 }
 
 /// The number of its life, which the first tag has.
@@ -141,16 +141,24 @@ fn number_of(domain: &str) -> Option<&str> {
     after.split('\'').next()
 }
 
+/// The folder that a container has as its root; none of a virtual machine, which has disks.
+fn root_of(domain: &str) -> Option<String> {
+    let mut file_systems = domain.split("<filesystem ").skip(1).filter_map(|text| text.split("</filesystem>").next());
+    let (_, source) = file_systems.find(|text| text.contains("<target dir='/'/>"))?.split_once("<source dir='")?;
+    source.split('\'').next().map(unescaped)
+}
+
 /// The text of the first element of this name.
 fn element(text: &str, name: &str) -> Option<String> {
     let (_, after) = text.split_once(&format!("<{name}>"))?;
     let (inner, _) = after.split_once(&format!("</{name}>"))?;
-    if inner.contains('<') {
-        return None;
-    }
+    (!inner.contains('<')).then(|| unescaped(inner))
+}
+
+fn unescaped(text: &str) -> String {
     // The ampersand last: what it made must not be undone again.
     let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
-    Some(entities.iter().fold(inner.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
+    entities.iter().fold(text.to_owned(), |text, (entity, plain)| text.replace(entity, plain))
 }
 
 #[cfg(test)]
@@ -178,6 +186,25 @@ mod tests {
         {
             assert_eq!(of("a", "a", broken), Domain::Nothing);
         }
+    }
+
+    /// What libvirt 9.0 writes of a container, in part.
+    #[test]
+    fn a_containers_root_is_its_image() {
+        let file_system = |source: &str, target: &str| {
+            format!(
+                "<filesystem type='mount' accessmode='passthrough'>\n<source dir='{source}'/>\n<target dir='{target}'/>\n</filesystem>"
+            )
+        };
+        let image_of = |devices: &str| {
+            let text = format!("<domain type='lxc' id='3'><name>a</name><devices>{devices}</devices></domain>");
+            let Domain::Told(told) = of("3-a", "a", text.as_bytes()) else { panic!("{text}") };
+            told.image
+        };
+        let both = file_system("/srv/data", "/data") + &file_system("/srv/a&amp;b", "/");
+        assert_eq!(image_of(&both).as_deref(), Some("/srv/a&b"));
+        assert_eq!(image_of(&file_system("/srv/data", "/data")), None);
+        assert_eq!(image_of("<filesystem type='ram'><target dir='/'/></filesystem>"), None);
     }
 
     /// As libvirt 9.0 was seen to make them.

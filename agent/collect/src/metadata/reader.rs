@@ -87,6 +87,7 @@ pub(crate) struct MetadataReader {
     asked: BTreeSet<String>,
     known: HashMap<PathBuf, Known>,
     namespaces: Vec<PathBuf>,
+    docker_roots: Vec<PathBuf>,
     domains: DomainFiles,
     indexes: HashMap<PathBuf, Index>,
 }
@@ -101,6 +102,7 @@ impl MetadataReader {
             asked,
             known: HashMap::new(),
             namespaces: Vec::new(),
+            docker_roots: Vec::new(),
             domains: DomainFiles::default(),
             indexes: HashMap::new(),
         }
@@ -109,6 +111,7 @@ impl MetadataReader {
     /// Before a round of [`Self::look`]: what all of them share is read.
     pub(crate) fn begin(&mut self) {
         self.namespaces = directories(&self.run.join("containerd/io.containerd.runtime.v2.task"));
+        self.docker_roots = docker_roots(self.lib.join("docker"));
         self.domains = DomainFiles::below(&self.run);
         for storage in STORAGES {
             for name in INDEX_FILES {
@@ -203,7 +206,10 @@ impl MetadataReader {
             return Vec::new();
         }
         match wanted.runtime {
-            Runtime::Docker => vec![self.lib.join("docker/containers").join(id).join("config.v2.json")],
+            Runtime::Docker => {
+                let of = |root: &PathBuf| root.join("containers").join(id).join("config.v2.json");
+                self.docker_roots.iter().map(of).collect()
+            }
             Runtime::Containerd => {
                 let told = wanted.state.and_then(|state| state.namespace.as_deref());
                 let is_it = |namespace: &&PathBuf| told.is_none_or(|told| namespace.ends_with(told));
@@ -296,6 +302,18 @@ impl MetadataReader {
 fn namespace_of(runtime: Runtime, path: &Path) -> Option<String> {
     let namespace = path.parent()?.parent()?.file_name()?.to_str()?;
     (runtime == Runtime::Containerd && runtime::acceptable(namespace)).then(|| namespace.to_owned())
+}
+
+/// Where docker keeps what it keeps: its data root, and below that, where it maps users, a root for each mapping, `UID.GID`.
+fn docker_roots(data: PathBuf) -> Vec<PathBuf> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_mapping = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.split_once('.')).is_some_and(|(user, group)| is_number(user) && is_number(group))
+    };
+    let mut roots: Vec<_> = directories(&data).into_iter().filter(is_mapping).collect();
+    roots.push(data);
+    roots
 }
 
 fn directories(parent: &Path) -> Vec<PathBuf> {
