@@ -1,4 +1,5 @@
-//! What agent and proxy share of listening: who is connected and who makes room, the operator's routes, descriptors kept for bad days, and the service manager.
+//! What agent and proxy share of listening: who is connected and who makes room, the operator's routes, descriptors kept for bad days, which certificates
+//! count between them, and the service manager.
 //!
 //! It knows nothing of what is served. Counting is the caller's: what happened is returned.
 
@@ -7,6 +8,7 @@ pub mod connections;
 mod descriptors;
 pub mod notify;
 pub mod spare;
+pub mod tier;
 
 pub use connections::{Connections, Place};
 pub use descriptors::raise_descriptors;

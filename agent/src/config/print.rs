@@ -18,6 +18,7 @@ impl Config {
         }
         if let Some(tls) = &self.tls {
             let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+            let files = files.into_iter().chain(tls.crl.iter().map(|crl| ("crl", crl)));
             listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
         }
         root.insert("listen".into(), listen.into());

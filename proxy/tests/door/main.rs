@@ -2,6 +2,7 @@
 
 mod agent;
 mod away;
+mod brief;
 mod chance;
 mod client;
 mod floods;

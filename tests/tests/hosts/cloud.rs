@@ -130,6 +130,7 @@ impl Cloud {
     /// Certificates, configurations, and who is asked for names.
     fn furnish(&self, authorities: &Path) {
         let ca = ["--ca-dir", text(authorities)];
+        self.revoke(&[]);
         for proxy in &self.proxies {
             let (dir, address) = (proxy.host.dir(), proxy.host.address().to_string());
             let tier = ["cert", "tier", "--role", "proxy", "--name", &address, "--out", text(dir)];
@@ -148,6 +149,20 @@ impl Cloud {
         run_to_end(self.scraper.command("mount").arg("--bind").arg(&resolver).arg("/etc/resolv.conf"));
     }
 
+    /// Puts certificates on the tiers' list of revoked ones, and that on every host.
+    pub fn revoke(&self, certificates: &[&Path]) {
+        let mut arguments = vec!["cert", "revoke-tier", "--ca-dir"];
+        let authorities = self.authorities();
+        arguments.push(text(&authorities));
+        arguments.extend(certificates.iter().map(|path| text(path)));
+        sonde(&arguments);
+        let hosts = self.proxies.iter().map(|proxy| &proxy.host).chain(self.nodes.iter().map(|node| &node.host));
+        for dir in hosts.map(Host::dir) {
+            fs::copy(authorities.join("tier.crl"), dir.join("tier.crl.new")).expect("it is writable");
+            fs::rename(dir.join("tier.crl.new"), dir.join("tier.crl")).expect("one file system");
+        }
+    }
+
     fn proxy_config(&self, own: Ipv4Addr) -> String {
         let addresses = PROXIES.map(|number| address(number).to_string());
         format!(
@@ -155,7 +170,7 @@ impl Cloud {
              limits = {{ requests_per_second = 100000, request_burst = 100000 }}\n\
              [listen]\npublic = \"{own}:{PUBLIC_PORT}\"\ntier = \"{own}:{TIER_PORT}\"\nadmin = \"127.0.0.1:{ADMIN_PORT}\"\n\
              [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
-             [tier]\ncertificate = \"proxy.pem\"\nkey = \"proxy.key\"\nca = \"tier-ca.pem\"\n\
+             [tier]\ncertificate = \"proxy.pem\"\nkey = \"proxy.key\"\nca = \"tier-ca.pem\"\ncrl = \"tier.crl\"\n\
              [store]\netcd = {{ endpoints = {:?} }}\n\
              [names]\nlisten = [\"{own}:53\"]\naddresses = {addresses:?}\nttl_seconds = {}\n",
             self.etcd.endpoints(),
@@ -168,7 +183,7 @@ impl Cloud {
         let dir = self.nodes[node].host.dir();
         let proxies = PROXIES.map(|number| format!("https://{}:{TIER_PORT}", address(number)));
         let own = self.nodes[node].host.address();
-        let files = "certificate = \"node.pem\"\nkey = \"node.key\"\n";
+        let files = "certificate = \"node.pem\"\nkey = \"node.key\"\ncrl = \"tier.crl\"\n";
         let mine = format!("st-{}-*-n{node}-", std::process::id());
         let owners = ACCOUNTS
             .map(|account| format!("[[owner]]\naccount = \"{account}\"\nmatch = {{ name = \"{mine}{account}*\" }}\n"));
