@@ -16,8 +16,9 @@ use serde_json::Value;
 use sonde_tests::{Container, Exposition, Process, Request, Response, Rootfs, binary, eventually, run_to_end};
 use tempfile::TempDir;
 
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, ROOM_MIB};
 use crate::network::{Host, Network, address};
+use crate::revoked::revoke;
 use crate::scraper::{Scraper, trust};
 
 /// What the proxies' names end in.
@@ -83,15 +84,15 @@ pub struct Cloud {
 impl Cloud {
     /// Starts everything, and waits until both proxies know all instances.
     pub fn start() -> Self {
-        Self::with_etcd(&[])
+        Self::with_etcd(&[], ROOM_MIB)
     }
 
-    /// With these arguments for etcd.
-    pub fn with_etcd(arguments: &[&str]) -> Self {
+    /// With these arguments for etcd, and so much room for each member.
+    pub fn with_etcd(arguments: &[&str], room_mib: u32) -> Self {
         let all: Vec<u8> = PROXIES.into_iter().chain(NODES).chain(MEMBERS).chain([SCRAPER]).collect();
         let network = Network::of(&all);
         let dir = TempDir::new().expect("a temporary folder can be made");
-        let etcd = Etcd::start(MEMBERS.map(|number| network.host(number)).into(), arguments);
+        let etcd = Etcd::start(MEMBERS.map(|number| network.host(number)).into(), arguments, room_mib);
         let authorities = dir.path().join("tls");
         sonde(&["cert", "ca", "--ca-dir", text(&authorities)]);
         let tls = trust(&authorities.join("server-ca.pem"));
@@ -130,7 +131,7 @@ impl Cloud {
     /// Certificates, configurations, and who is asked for names.
     fn furnish(&self, authorities: &Path) {
         let ca = ["--ca-dir", text(authorities)];
-        self.revoke(&[]);
+        revoke(self, &[]);
         for proxy in &self.proxies {
             let (dir, address) = (proxy.host.dir(), proxy.host.address().to_string());
             let tier = ["cert", "tier", "--role", "proxy", "--name", &address, "--out", text(dir)];
@@ -147,20 +148,6 @@ impl Cloud {
         let servers: String = PROXIES.map(|number| format!("nameserver {}\n", address(number))).concat();
         fs::write(&resolver, format!("{servers}options timeout:1 attempts:2\n")).expect("it is writable");
         run_to_end(self.scraper.command("mount").arg("--bind").arg(&resolver).arg("/etc/resolv.conf"));
-    }
-
-    /// Puts certificates on the tiers' list of revoked ones, and that on every host.
-    pub fn revoke(&self, certificates: &[&Path]) {
-        let mut arguments = vec!["cert", "revoke-tier", "--ca-dir"];
-        let authorities = self.authorities();
-        arguments.push(text(&authorities));
-        arguments.extend(certificates.iter().map(|path| text(path)));
-        sonde(&arguments);
-        let hosts = self.proxies.iter().map(|proxy| &proxy.host).chain(self.nodes.iter().map(|node| &node.host));
-        for dir in hosts.map(Host::dir) {
-            fs::copy(authorities.join("tier.crl"), dir.join("tier.crl.new")).expect("it is writable");
-            fs::rename(dir.join("tier.crl.new"), dir.join("tier.crl")).expect("one file system");
-        }
     }
 
     fn proxy_config(&self, own: Ipv4Addr) -> String {

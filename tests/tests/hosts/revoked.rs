@@ -1,11 +1,15 @@
 //! Certificates of the tiers that are revoked, while connections with them are open: a proxy's, then a node's.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
-use sonde_tests::eventually;
+use sonde_tests::{binary, eventually, run_to_end};
 
 use crate::checker::Checker;
 use crate::cloud::{Cloud, LEASE, SOON};
+use crate::network::Host;
 use crate::steps::{listed, missing, on_node, steady, wait_until_answered};
 
 #[test]
@@ -26,7 +30,7 @@ fn a_revoked_proxy_and_a_revoked_node_are_shut_out_at_once_by_the_others() {
 /// Agents answer it no more and tell it nothing more; they report to the other.
 fn a_proxy(cloud: &Cloud, checker: &Checker) {
     let all = cloud.targets();
-    cloud.revoke(&[&cloud.proxies[1].host.dir().join("proxy.pem")]);
+    revoke(cloud, &[&cloud.proxies[1].host.dir().join("proxy.pem")]);
     let revoked = Instant::now();
     for target in &all {
         let path = format!("/v1/instances/{}/metrics", target.id);
@@ -47,7 +51,7 @@ fn a_proxy(cloud: &Cloud, checker: &Checker) {
 /// The proxy asks it no more, and does not hear it: it falls silent.
 fn a_node(cloud: &Cloud, checker: &Checker) {
     let own = on_node(cloud, 2);
-    cloud.revoke(&[&cloud.nodes[2].host.dir().join("node.pem")]);
+    revoke(cloud, &[&cloud.nodes[2].host.dir().join("node.pem")]);
     for id in &own {
         eventually("a proxy that asks the revoked node no more", SOON, || {
             let last = checker
@@ -62,4 +66,16 @@ fn a_node(cloud: &Cloud, checker: &Checker) {
     }
     cloud.wait_for_speaking(0, &[0, 1]);
     assert!(own.iter().all(|id| ["acme", "bank"].iter().any(|account| listed(cloud, 0, account).contains(id))));
+}
+
+/// Puts certificates on the tiers' list of revoked ones, and that on every host.
+pub fn revoke(cloud: &Cloud, certificates: &[&Path]) {
+    let authorities = cloud.authorities();
+    let mut command = Command::new(binary());
+    run_to_end(command.args(["cert", "revoke-tier", "--ca-dir"]).arg(&authorities).args(certificates));
+    let proxies = cloud.proxies.iter().map(|proxy| &proxy.host);
+    for dir in proxies.chain(cloud.nodes.iter().map(|node| &node.host)).map(Host::dir) {
+        fs::copy(authorities.join("tier.crl"), dir.join("tier.crl.new")).expect("it is writable");
+        fs::rename(dir.join("tier.crl.new"), dir.join("tier.crl")).expect("one file system");
+    }
 }
