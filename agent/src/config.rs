@@ -168,8 +168,9 @@ fn check(raw: Raw, folder: &Path, listen: SocketAddr, faults: &mut Vec<String>) 
         certificate: folder.join(tls.certificate),
         key: folder.join(tls.key),
         client_ca: folder.join(tls.client_ca),
+        crl: tls.crl.map(|crl| folder.join(crl)),
     });
-    for path in tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.client_ca]) {
+    for path in tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.client_ca].into_iter().chain(&tls.crl)) {
         if let Err(error) = std::fs::File::open(path) {
             faults.push(format!("listen.tls: {} cannot be read: {error}", path.display()));
         }

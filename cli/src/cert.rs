@@ -41,6 +41,8 @@ pub enum Cert {
         after_help = "Example: sonde cert tier --role proxy --out /etc/sonde\n         sonde cert tier --node 5f0d2bb6-7c3e-4e0a-9a44-61d30f8e7a15 --out node7/"
     )]
     Tier(Tier),
+    /// Put certificates of nodes or proxies on the list of revoked ones
+    RevokeTier(crate::cert_revoke_tier::RevokeTier),
     /// Issue a certificate to the tenants' listener
     Server(Server),
     /// Make the authorities that are not there yet, and print their certificates
@@ -56,6 +58,7 @@ impl Cert {
             Self::Ls(ls) => ls.run(),
             Self::Revoke(revoke) => revoke.run(),
             Self::Tier(tier) => tier.run(),
+            Self::RevokeTier(revoke) => revoke.run(),
             Self::Server(server) => server.run(),
             Self::Ca(ca) => ca.run(),
             Self::Triton(triton) => triton.run(),
@@ -65,14 +68,14 @@ impl Cert {
 
 /// The folder that has the authorities.
 #[derive(Args)]
-struct Authorities {
+pub(crate) struct Authorities {
     /// The folder of the authorities' files, if it is not `tls` in the data folder
     #[arg(long, value_name = "D")]
     ca_dir: Option<PathBuf>,
 }
 
 impl Authorities {
-    fn open(
+    pub(crate) fn open(
         &self,
         data_dir: Option<&Path>,
         kind: AuthorityKind,
@@ -340,7 +343,7 @@ fn write(path: &Path, contents: &str) -> Result<(), Failure> {
     fs::write(path, contents).map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
 }
 
-fn failure(error: IssueError) -> Failure {
+pub(crate) fn failure(error: IssueError) -> Failure {
     match &error {
         IssueError::Ttl(_) | IssueError::Name(_) | IssueError::Curve => Failure::usage(chain(&error)),
         _ => Failure::failed(chain(&error)),

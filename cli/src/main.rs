@@ -6,6 +6,7 @@
 mod account;
 mod agent;
 mod cert;
+mod cert_revoke_tier;
 mod client;
 mod data_folder;
 mod explain;

@@ -130,9 +130,9 @@ Ctrl-C ends it.
 fn beside(door: &Development) -> BesideProxy {
     let (certificate, key) = (door.node.certificate.clone(), door.node.key.clone());
     let ca = door.tier_ca.clone();
-    let report = ReportTls { certificate: certificate.clone(), key: key.clone(), ca: ca.clone() };
+    let report = ReportTls { certificate: certificate.clone(), key: key.clone(), ca: ca.clone(), crl: None };
     BesideProxy {
-        tls: Tls { certificate, key, client_ca: ca },
+        tls: Tls { certificate, key, client_ca: ca, crl: None },
         report: Report { proxies: vec![door.reports.clone()], url: None, tls: Some(report) },
     }
 }

@@ -90,6 +90,7 @@ struct RawTier {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     ca: Option<PathBuf>,
+    crl: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -294,7 +295,9 @@ fn tier(key: &str, folder: &Path, raw: RawTier, faults: &mut Vec<String>) -> Opt
             let ca = folder.join(ca);
             readable(key, &ca, faults);
             let own = files(key, folder, &CertificateFiles { certificate, key: private }, faults);
-            Some(TierSettings { own, ca })
+            let crl = raw.crl.map(|crl| folder.join(crl));
+            crl.iter().for_each(|crl| readable(key, crl, faults));
+            Some(TierSettings { own, ca, crl })
         }
         _ => {
             faults.push(format!("{key} has certificate, key and ca, or none of them"));

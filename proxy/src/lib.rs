@@ -9,6 +9,7 @@ mod access_log;
 mod account_target;
 pub mod accounts;
 mod admin;
+pub mod api;
 pub mod caller;
 pub mod config;
 pub mod development;

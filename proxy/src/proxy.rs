@@ -286,9 +286,9 @@ fn door(
         .with_lists(list_key.transpose()?);
     let descriptors = raise_descriptors();
     let most = usize::try_from(descriptors / PART).unwrap_or(usize::MAX).min(bounds.connections as usize);
-    let node_tls = upstream_files
-        .cloned()
-        .map(|files| -> NodeTls { Arc::new(move |node| Ok(Arc::new(upstream_tls(&files, node)))) });
+    let node_tls = upstream_files.cloned().map(|files| -> NodeTls {
+        Arc::new(move |node| Ok((Arc::new(upstream_tls(&files, node)), files.authority().clone())))
+    });
     Ok(Door {
         catalogue: sensors.catalogue().clone(),
         config,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::response::Parts;
 use sonde_inventory::{AccountName, Catalogue, Node};
+use sonde_listen::tier::TierAuthority;
 use uuid::Uuid;
 
 mod circuit;
@@ -26,8 +27,8 @@ mod target;
 use link::Link;
 pub use reply::{Cut, ReplyBody};
 
-/// Makes the TLS that proves who we are to a node, and takes nobody for it but the node itself.
-pub type NodeTls = Arc<dyn Fn(Uuid) -> Result<Arc<rustls::ClientConfig>, String> + Send + Sync>;
+/// Makes the TLS that proves who we are to a node, and takes nobody for it but the node itself; and says whose certificates go on counting.
+pub type NodeTls = Arc<dyn Fn(Uuid) -> Result<(Arc<rustls::ClientConfig>, Arc<TierAuthority>), String> + Send + Sync>;
 
 /// Of the time that is left, a scrape waits at most this part for a place at its node: then the answer still has time.
 const WAITING_PART: u32 = 2;

@@ -19,6 +19,7 @@ pub(super) struct RawTls {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
     pub(super) client_ca: PathBuf,
+    pub(super) crl: Option<PathBuf>,
 }
 
 /// Files of a TLS listener.
@@ -27,6 +28,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub client_ca: PathBuf,
+    /// What that authority has revoked; none means nothing.
+    pub crl: Option<PathBuf>,
 }
 
 pub(super) fn admin(text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {

@@ -47,6 +47,7 @@ impl Config {
         }
         if let Some(tls) = &self.tls {
             let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+            let files = files.into_iter().chain(tls.crl.iter().map(|crl| ("crl", crl)));
             listen.insert("tls".into(), table(files.map(|(key, path)| (key, text(path.display())))).into());
         }
         listen

@@ -15,6 +15,7 @@ pub(super) struct RawReport {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     ca: Option<PathBuf>,
+    crl: Option<PathBuf>,
 }
 
 /// Who is told, and as whom.
@@ -34,6 +35,8 @@ pub struct ReportTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub ca: PathBuf,
+    /// What that authority has revoked; none means nothing.
+    pub crl: Option<PathBuf>,
 }
 
 pub(super) fn read(raw: Option<RawReport>, folder: &Path, faults: &mut Vec<String>) -> Option<Report> {
@@ -53,7 +56,9 @@ pub(super) fn read(raw: Option<RawReport>, folder: &Path, faults: &mut Vec<Strin
     }
     let tls = match (raw.certificate, raw.key, raw.ca) {
         (Some(certificate), Some(key), Some(ca)) => {
-            Some(ReportTls { certificate: folder.join(certificate), key: folder.join(key), ca: folder.join(ca) })
+            let crl = raw.crl.map(|crl| folder.join(crl));
+            let [certificate, key, ca] = [certificate, key, ca].map(|file| folder.join(file));
+            Some(ReportTls { certificate, key, ca, crl })
         }
         (None, None, None) if raw.proxies.iter().all(|proxy| proxy.starts_with("http://")) => None,
         _ => {
@@ -61,7 +66,7 @@ pub(super) fn read(raw: Option<RawReport>, folder: &Path, faults: &mut Vec<Strin
             None
         }
     };
-    for path in tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.ca]) {
+    for path in tls.iter().flat_map(|tls| [&tls.certificate, &tls.key, &tls.ca].into_iter().chain(&tls.crl)) {
         if let Err(error) = std::fs::File::open(path) {
             faults.push(format!("report: {} cannot be read: {error}", path.display()));
         }
@@ -77,7 +82,8 @@ pub(super) fn table_of(report: &Report) -> toml::Table {
         table.insert("url".into(), url.clone().into());
     }
     if let Some(tls) = &report.tls {
-        for (key, path) in [("certificate", &tls.certificate), ("key", &tls.key), ("ca", &tls.ca)] {
+        let files = [("certificate", &tls.certificate), ("key", &tls.key), ("ca", &tls.ca)];
+        for (key, path) in files.into_iter().chain(tls.crl.iter().map(|crl| ("crl", crl))) {
             table.insert(key.into(), path.display().to_string().into());
         }
     }

@@ -1,7 +1,8 @@
 //! The connection to one proxy: kept open, made anew when it fails, with TLS both ways.
 //!
 //! The proxy shows a certificate of the tiers' authority for its host *and* with the role of a proxy: another node has one of that authority too, and would
-//! learn who runs what here. Files are read again for each connection, so certificates are renewed without a restart.
+//! learn who runs what here. Files are read again for each connection, so certificates are renewed without a restart; and a connection ends when the proxy's
+//! certificate counts no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use sonde_inventory::report::{PATH, Report, Taken};
+use sonde_listen::tier::{End, Guarded, TierAuthority};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -140,6 +142,7 @@ impl Link {
             return open(stream).await;
         }
         let files = self.tls.as_ref().ok_or("[report] has no certificate")?;
+        let authority = TierAuthority::open(&files.ca, files.crl.as_deref()).map_err(|error| crate::chain(&error))?;
         let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::new(configuration(files)?));
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
@@ -147,7 +150,9 @@ impl Link {
         if !shown.is_some_and(|certificate| is_proxy(certificate)) {
             return Err("its certificate does not say that it is a proxy (sonde:role:proxy)".to_owned());
         }
-        open(stream).await
+        let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+        let guarded = Guarded::new(stream, shown.as_deref(), End::Server, &authority);
+        open(guarded.map_err(|error| error.to_string())?).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! The role is a URI in the certificate's subject alternative names, `sonde:role:proxy`; one that only chains to the
 //! right authority (a tenant's, another node's) is not enough. Files are read again for each handshake whose stamps have changed, so
 //! certificates are renewed without a restart; of a renewal that is half done, or broken, nothing is taken, which is said and counted.
+//! A connection ends when its caller's certificate is past its date, or revoked.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sonde_listen::tier::{End, Guarded, TierAuthority, TierError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -37,6 +39,8 @@ pub enum TlsError {
     Authority { source: rustls::server::VerifierBuilderError },
     #[error("certificate and key do not make a TLS configuration")]
     Configuration { source: rustls::Error },
+    #[error("the clients' authority, or its list of revoked certificates, was not taken")]
+    Tier { source: TierError },
     #[error("a certificate of the clients' authority is not valid")]
     Root { source: rustls::Error },
 }
@@ -46,6 +50,7 @@ pub enum TlsError {
 pub struct TlsFiles {
     files: Arc<Tls>,
     current: Arc<Mutex<(Stamps, Arc<ServerConfig>)>>,
+    authority: Arc<TierAuthority>,
     faults: Arc<AtomicU64>,
 }
 
@@ -58,13 +63,16 @@ impl TlsFiles {
     /// Reads the files once; a fault here stops the start.
     pub fn load(files: Tls) -> Result<Self, TlsError> {
         let current = (stamps(&files), Arc::new(configuration(&files)?));
-        Ok(Self { files: Arc::new(files), current: Arc::new(Mutex::new(current)), faults: Arc::default() })
+        let authority = TierAuthority::open(&files.client_ca, files.crl.as_deref());
+        let authority = authority.map_err(|source| TlsError::Tier { source })?;
+        Ok(Self { files: Arc::new(files), current: Arc::new(Mutex::new(current)), authority, faults: Arc::default() })
     }
 
     /// Reads the files again, whether they seem changed or not; the error says why those before them stay.
     pub(crate) fn renew(&self) -> Result<(), TlsError> {
         let stamps = stamps(&self.files);
-        let renewed = configuration(&self.files);
+        let authority = self.authority.renew().map_err(|source| TlsError::Tier { source });
+        let renewed = configuration(&self.files).and_then(|renewed| authority.map(|()| renewed));
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.0 = stamps;
         match renewed {
@@ -83,15 +91,16 @@ impl TlsFiles {
 
     /// How often files were refused since the start.
     pub(crate) fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Relaxed)
+        self.faults.load(Ordering::Relaxed) + self.authority.faults()
     }
 
     /// The handshake, and the caller's role.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Guarded<TlsStream<TcpStream>>> {
         let stream = TlsAcceptor::from(self.configuration()).accept(stream).await?;
         let presented = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         if presented.is_some_and(|certificate| is_proxy(certificate)) {
-            Ok(stream)
+            let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+            Guarded::new(stream, shown.as_deref(), End::Client, &self.authority).map_err(io::Error::other)
         } else {
             Err(io::Error::other(format!("the caller's certificate does not have the name {PROXY_ROLE}")))
         }

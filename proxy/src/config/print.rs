@@ -102,6 +102,9 @@ impl Config {
 fn tier_table(tier: &TierSettings) -> Table {
     let mut table = files_table(&tier.own);
     table.insert("ca".into(), text(tier.ca.display()));
+    if let Some(crl) = &tier.crl {
+        table.insert("crl".into(), text(crl.display()));
+    }
     table
 }
 

@@ -79,7 +79,7 @@ fn etcd(raw: RawEtcd, folder: &Path, faults: &mut Vec<String>) -> Etcd {
     if raw.endpoints.is_empty() {
         faults.push("store.etcd.endpoints is empty: URLs of etcd's members are listed there".into());
     }
-    let files = RawTier { certificate: raw.certificate, key: raw.key, ca: raw.ca };
+    let files = RawTier { certificate: raw.certificate, key: raw.key, ca: raw.ca, crl: None };
     let tls = tier("store.etcd", folder, files, faults);
     let prefix = raw.prefix.unwrap_or_else(|| DEFAULT_PREFIX.into());
     let user = match (raw.user, raw.password) {

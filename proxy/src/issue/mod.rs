@@ -5,6 +5,7 @@
 //! in no other way. Keys are ECDSA P-256, written for this user alone; a private key of an account is made where it will be used, and never kept here.
 
 mod files;
+mod revocation;
 mod ssh_private;
 mod triton;
 
@@ -24,6 +25,7 @@ use crate::identity::{BOUND_URI, TierRole, hexadecimal};
 use crate::tls::{CertificateFiles, TlsError};
 
 pub use files::{pem, write_secret};
+pub use revocation::tier_list;
 pub use ssh_private::{SshPrivateKey, SshPrivateKeyError};
 pub use triton::issue_triton;
 

@@ -18,6 +18,7 @@ use super::sensors;
 use super::{Connection, Door};
 use crate::access::{self, Via, Visible};
 use crate::access_log::Line;
+use crate::api;
 use crate::caller::Caller;
 use crate::identity::{self, Unauthorised};
 use crate::limits::{Outcome, Refusal, Use};
@@ -263,8 +264,11 @@ fn shapeless(request: &Request<()>) -> Option<Answer> {
         return None;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, "this route is asked for with GET");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        // What is no route is asked with GET as well: then it is not there.
+        let allowed = api::allowed(request.uri().path()).unwrap_or_else(|| "GET, HEAD".to_owned());
+        let words = format!("this route is asked with {allowed}");
+        let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, &words);
+        answer.headers_mut().extend(HeaderValue::from_str(&allowed).ok().map(|allowed| (ALLOW, allowed)));
         return Some(closing(answer));
     }
     let headers = request.headers();

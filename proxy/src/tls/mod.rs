@@ -65,6 +65,11 @@ pub enum TlsError {
     Roots { source: rustls::server::VerifierBuilderError },
     #[error("what was read does not make a TLS configuration")]
     Configuration { source: rustls::Error },
+    #[error("the tiers' authority was not taken")]
+    Tier {
+        #[from]
+        source: sonde_listen::tier::TierError,
+    },
     #[error("the operator's authority was not taken")]
     Authority {
         #[from]

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sonde_listen::tier::TierAuthority;
 use uuid::Uuid;
 
 use super::names::certified;
@@ -21,7 +22,10 @@ use crate::identity::{ClientCertificate, TierRole};
 
 /// The files of a proxy towards agents; cheap to clone.
 #[derive(Clone)]
-pub struct UpstreamTls(Arc<Watched<Loaded>>);
+pub struct UpstreamTls {
+    files: Arc<Watched<Loaded>>,
+    authority: Arc<TierAuthority>,
+}
 
 struct Loaded {
     own: Arc<CertifiedKey>,
@@ -32,28 +36,35 @@ impl UpstreamTls {
     /// Reads the files; a fault here stops the start. Within a runtime, which then watches them.
     pub fn start(settings: &TierSettings) -> Result<Self, TlsError> {
         let files = [&settings.own.certificate, &settings.own.key, &settings.ca].map(Clone::clone).to_vec();
+        let authority = TierAuthority::open(&settings.ca, settings.crl.as_deref())?;
         let settings = settings.clone();
         let load = move || {
             let (own, roots) = (Arc::new(certified(&settings.own)?), Arc::new(roots(&settings.ca)?));
             Ok(Loaded { own, roots })
         };
-        Ok(Self(Watched::start(files, Box::new(load))?))
+        Ok(Self { files: Watched::start(files, Box::new(load))?, authority })
     }
 
     /// Reads the files again, whether they seem changed or not; the error says why those before them stay.
     pub fn renew(&self) -> Result<(), TlsError> {
-        self.0.renew()
+        self.files.renew()?;
+        Ok(self.authority.renew()?)
     }
 
     /// How often changed files were refused.
     pub fn faults(&self) -> u64 {
-        self.0.faults()
+        self.files.faults() + self.authority.faults()
+    }
+
+    /// Which nodes' certificates count, now and for as long as a connection is used.
+    pub fn authority(&self) -> &Arc<TierAuthority> {
+        &self.authority
     }
 }
 
 /// For a connection to this node, and no other; to be made anew for each, since certificates are renewed.
 pub fn upstream_tls(files: &UpstreamTls, node: Uuid) -> ClientConfig {
-    let loaded = files.0.current();
+    let loaded = files.files.current();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let verifier = IsNode { node, roots: loaded.roots.clone(), algorithms };

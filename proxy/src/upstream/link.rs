@@ -11,6 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use sonde_inventory::Node;
+use sonde_listen::tier::{End, Guarded};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -32,8 +33,9 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// stands still it makes so but one connection in that time.
 const PROBE_CONNECT: Duration = Duration::from_secs(5);
 const PROBE_HANDSHAKE: Duration = Duration::from_secs(10);
-/// A node from which anything came so recently is not away, whatever becomes of a new connection.
-const LIFE: Duration = Duration::from_secs(2);
+/// A node from which anything came so recently is not away, whatever becomes of a new connection: on a slow link that others share, what was sent to us
+/// may wait for seconds behind what was sent to them.
+const LIFE: Duration = Duration::from_secs(5);
 /// What may be on its way in one body before it is read: an ordinary exposition, whole.
 const WINDOW_BYTES: u32 = 256 << 10;
 /// Of all bodies on one connection: as much as its streams may have together. With less, some that nobody reads would hold up all the others there.
@@ -197,10 +199,13 @@ impl Link {
             return Ok(Line::Alone(Some(sender)));
         }
         let tls = self.tls.as_ref().ok_or("there is no certificate for agents: [tier] is missing")?;
-        let connector = TlsConnector::from(tls(self.node.id)?);
+        let (tls, authority) = tls(self.node.id)?;
+        let connector = TlsConnector::from(tls);
         let name = ServerName::try_from(self.target.host.clone()).map_err(|error| say(&error))?;
         let stream = BufReader::with_capacity(READ_BYTES, stream);
         let stream = connector.connect(name, stream).await.map_err(|error| say(&error))?;
+        let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+        let stream = Guarded::new(stream, shown.as_deref(), End::Server, &authority).map_err(|error| say(&error))?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| say(&error))?;
             tokio::spawn(connection);

@@ -70,7 +70,9 @@ impl Stream {
 
     async fn send(&mut self, request: Sent) -> hyper::Result<Response<Incoming>> {
         self.asked = Some(tokio::time::Instant::now());
-        let response = self.shared.sender.clone().send_request(request).await?;
+        let response = self.shared.sender.clone().send_request(request).await;
+        // What ends under a request may not say yet that it is closed, and who asks again is not to get it again.
+        let response = response.inspect_err(|_| self.shared.unanswered.store(MOST_UNANSWERED, Ordering::Relaxed))?;
         self.asked = None;
         self.shared.unanswered.store(0, Ordering::Relaxed);
         Ok(response)

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use sonde_inventory::{Node, Write};
 use sonde_proxy::identity::TierRole;
-use sonde_proxy::issue::{AuthorityKind, IssuingAuthority};
+use sonde_proxy::issue::{AuthorityKind, IssuingAuthority, tier_list};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use uuid::Uuid;
 
@@ -20,6 +22,8 @@ const SUBJECT: Uuid = Uuid::from_u128(0xc);
 /// What is known is said well within this; a connection's own second is longer.
 const AT_ONCE: Duration = Duration::from_millis(700);
 const SOON: Duration = Duration::from_secs(30);
+/// So long a certificate lasts that is to end while it is in use.
+const BRIEF: Duration = Duration::from_secs(4);
 
 async fn house(address: SocketAddr) -> (House, Credential) {
     let many = "limits = { requests_per_second = 100000, request_burst = 100000 }";
@@ -115,4 +119,32 @@ async fn a_node_that_takes_no_connection_and_says_nothing_is_away() {
     assert_eq!(own(&house, "sonde_proxy_nodes_unreachable").await, 0.0);
     accepting.abort();
     house.proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_ends_or_is_revoked_is_asked_no_more_on_the_connection_that_is_there() {
+    for is_revoked in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (house, acme) = house(listener.local_addr().unwrap()).await;
+        let tls = house.folder.path().join("tls");
+        let (tier, files) = IssuingAuthority::open_or_create(&tls, AuthorityKind::Tier).unwrap();
+        let own = if is_revoked {
+            let issued = tier.issue_tier(TierRole::Node(SUBJECT), &["127.0.0.1".into()], SOON * 10).unwrap();
+            issued.write(&tls, "subject").unwrap()
+        } else {
+            crate::brief::node(&tls, SUBJECT, BRIEF)
+        };
+        let agent = Agent::at(listener, &own, &files.certificate);
+        until(&house, &acme, (200, ""), &[(504, "agent_slow")]).await;
+        if is_revoked {
+            let subject = CertificateDer::from_pem_file(&own.certificate).unwrap();
+            tier.revoke(&[subject], &tier_list(&tls)).unwrap();
+        }
+        until(&house, &acme, (502, "node_unreachable"), &[(200, "")]).await;
+        let heard = agent.heard(&id(1).to_string()).len();
+        let (last, _) = scrape(&house, &acme).await;
+        assert_eq!((last.status, last.reason()), (StatusCode::BAD_GATEWAY, "node_unreachable"));
+        assert_eq!(agent.heard(&id(1).to_string()).len(), heard, "it is not asked");
+        house.proxy.stop().await;
+    }
 }

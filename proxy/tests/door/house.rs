@@ -9,7 +9,7 @@ use sonde_inventory::{AccountName, Embedded, Instance, Node, Scope, Store, Write
 use sonde_proxy::Proxy;
 use sonde_proxy::accounts::TokenWanted;
 use sonde_proxy::identity::TierRole;
-use sonde_proxy::issue::{AuthorityKind, IssuingAuthority, Terms};
+use sonde_proxy::issue::{AuthorityKind, IssuingAuthority, Terms, tier_list};
 use sonde_proxy::tls::CertificateFiles;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -77,12 +77,14 @@ impl House {
         let proxy = tier.issue_tier(TierRole::Proxy, &["127.0.0.1".into()], TTL).unwrap().write(&tls, "proxy").unwrap();
         let node =
             tier.issue_tier(TierRole::Node(NODE), &["127.0.0.1".into()], TTL).unwrap().write(&tls, "node").unwrap();
+        let list = tier_list(&tls);
+        tier.revoke(&[], &list).unwrap();
         let agent = Agent::start(&node, &tier_files.certificate).await;
         let path = folder.path().join("proxy.toml");
         let config = format!(
             "suffix = \"{SUFFIX}\"\nlisten = {{ public = \"127.0.0.1:0\", admin = \"127.0.0.1:0\", tier = \"127.0.0.1:0\" }}\n\
-             tls.certificate = {:?}\ntls.key = {:?}\ntier = {{ certificate = {:?}, key = {:?}, ca = {:?} }}\n{more}\n",
-            own.certificate, own.key, proxy.certificate, proxy.key, tier_files.certificate
+             tls.certificate = {:?}\ntls.key = {:?}\ntier = {{ certificate = {:?}, key = {:?}, ca = {:?}, crl = {:?} }}\n{more}\n",
+            own.certificate, own.key, proxy.certificate, proxy.key, tier_files.certificate, list
         );
         std::fs::write(&path, config).unwrap();
         let nodes = [(NODE, agent.address.to_string()), (AWAY, nobody().to_string())];

@@ -2,9 +2,11 @@
 
 mod agent;
 mod away;
+mod brief;
 mod chance;
 mod client;
 mod cut;
+mod described;
 mod floods;
 mod frames;
 mod hostile;
@@ -16,6 +18,7 @@ mod outcomes;
 mod paid;
 mod sensors;
 mod smuggling;
+mod sni;
 mod tenancy;
 mod tier;
 mod timing;

@@ -1,10 +1,11 @@
 //! The tier's door, and the proxy's end of a connection to an agent.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use sonde_proxy::identity::{TierRole, tier_role};
-use sonde_proxy::issue::{AuthorityKind, Issued, IssuingAuthority};
+use sonde_proxy::issue::{AuthorityKind, Issued, IssuingAuthority, tier_list};
 use sonde_proxy::tls::{Peer, TierSettings, TierTls, UpstreamTls, upstream_tls};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -17,7 +18,7 @@ const NODE: Uuid = Uuid::from_u128(0x5f0d_2bb6_7c3e_4e0a_9a44_61d3_0f8e_7a15);
 fn settings(pki: &Pki, role: TierRole, file: &str) -> TierSettings {
     let own =
         pki.tier.issue_tier(role, &["127.0.0.1".into()], DAY).unwrap().write_over(pki.folder.path(), file).unwrap();
-    TierSettings { own, ca: pki.path("tier-ca.pem") }
+    TierSettings { own, ca: pki.path("tier-ca.pem"), crl: None }
 }
 
 /// One handshake with the tier's door.
@@ -82,4 +83,32 @@ async fn the_proxy_speaks_only_with_the_node_that_it_means() {
     upstream.renew().unwrap();
     assert_eq!(upstream.faults(), 0);
     assert!(knock(&node, upstream_tls(&upstream, NODE)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_list_of_revoked_certificates_counts_and_one_that_is_broken_or_anothers_is_refused() {
+    let pki = Pki::new();
+    let list = tier_list(pki.folder.path());
+    let mut settings = settings(&pki, TierRole::Proxy, "proxy");
+    settings.crl = Some(list.clone());
+    assert!(TierTls::start(&settings).is_err(), "it is not there");
+    pki.tier.revoke(&[], &list).unwrap();
+    let tls = TierTls::start(&settings).unwrap();
+    let [kept, lost, also_lost] = [(); 3].map(|()| pki.tier.issue_tier(TierRole::Node(NODE), &[], DAY).unwrap());
+    pki.tier.revoke(from_ref(&lost.certificate), &list).unwrap();
+    // Those who were on it stay on it.
+    pki.tier.revoke(from_ref(&also_lost.certificate), &list).unwrap();
+    tls.renew().unwrap();
+    for (broken, why) in [(&b"no list"[..], "no list"), (b"", "empty")] {
+        std::fs::write(&list, broken).unwrap();
+        assert!(tls.renew().is_err(), "{why}");
+    }
+    let (theirs, _) = IssuingAuthority::create(AuthorityKind::Accounts).unwrap();
+    std::fs::remove_file(&list).unwrap();
+    theirs.revoke(from_ref(&kept.certificate), &list).unwrap();
+    assert!(tls.renew().is_err(), "another authority's");
+    assert!(tls.faults() >= 3);
+    for (issued, counts) in [(kept, true), (lost, false), (also_lost, false)] {
+        assert_eq!(knock(&tls, shows(&pki, issued)).await.is_ok(), counts);
+    }
 }

@@ -16,8 +16,9 @@ use serde_json::Value;
 use sonde_tests::{Container, Exposition, Process, Request, Response, Rootfs, binary, eventually, run_to_end};
 use tempfile::TempDir;
 
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, ROOM_MIB};
 use crate::network::{Host, Network, address};
+use crate::revoked::revoke;
 use crate::scraper::{Scraper, trust};
 
 /// What the proxies' names end in.
@@ -83,15 +84,15 @@ pub struct Cloud {
 impl Cloud {
     /// Starts everything, and waits until both proxies know all instances.
     pub fn start() -> Self {
-        Self::with_etcd(&[])
+        Self::with_etcd(&[], ROOM_MIB)
     }
 
-    /// With these arguments for etcd.
-    pub fn with_etcd(arguments: &[&str]) -> Self {
+    /// With these arguments for etcd, and so much room for each member.
+    pub fn with_etcd(arguments: &[&str], room_mib: u32) -> Self {
         let all: Vec<u8> = PROXIES.into_iter().chain(NODES).chain(MEMBERS).chain([SCRAPER]).collect();
         let network = Network::of(&all);
         let dir = TempDir::new().expect("a temporary folder can be made");
-        let etcd = Etcd::start(MEMBERS.map(|number| network.host(number)).into(), arguments);
+        let etcd = Etcd::start(MEMBERS.map(|number| network.host(number)).into(), arguments, room_mib);
         let authorities = dir.path().join("tls");
         sonde(&["cert", "ca", "--ca-dir", text(&authorities)]);
         let tls = trust(&authorities.join("server-ca.pem"));
@@ -130,6 +131,7 @@ impl Cloud {
     /// Certificates, configurations, and who is asked for names.
     fn furnish(&self, authorities: &Path) {
         let ca = ["--ca-dir", text(authorities)];
+        revoke(self, &[]);
         for proxy in &self.proxies {
             let (dir, address) = (proxy.host.dir(), proxy.host.address().to_string());
             let tier = ["cert", "tier", "--role", "proxy", "--name", &address, "--out", text(dir)];
@@ -155,7 +157,7 @@ impl Cloud {
              limits = {{ requests_per_second = 100000, request_burst = 100000 }}\n\
              [listen]\npublic = \"{own}:{PUBLIC_PORT}\"\ntier = \"{own}:{TIER_PORT}\"\nadmin = \"127.0.0.1:{ADMIN_PORT}\"\n\
              [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
-             [tier]\ncertificate = \"proxy.pem\"\nkey = \"proxy.key\"\nca = \"tier-ca.pem\"\n\
+             [tier]\ncertificate = \"proxy.pem\"\nkey = \"proxy.key\"\nca = \"tier-ca.pem\"\ncrl = \"tier.crl\"\n\
              [store]\netcd = {{ endpoints = {:?} }}\n\
              [names]\nlisten = [\"{own}:53\"]\naddresses = {addresses:?}\nttl_seconds = {}\n",
             self.etcd.endpoints(),
@@ -168,7 +170,7 @@ impl Cloud {
         let dir = self.nodes[node].host.dir();
         let proxies = PROXIES.map(|number| format!("https://{}:{TIER_PORT}", address(number)));
         let own = self.nodes[node].host.address();
-        let files = "certificate = \"node.pem\"\nkey = \"node.key\"\n";
+        let files = "certificate = \"node.pem\"\nkey = \"node.key\"\ncrl = \"tier.crl\"\n";
         let mine = format!("st-{}-*-n{node}-", std::process::id());
         let owners = ACCOUNTS
             .map(|account| format!("[[owner]]\naccount = \"{account}\"\nmatch = {{ name = \"{mine}{account}*\" }}\n"));

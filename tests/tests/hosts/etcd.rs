@@ -10,8 +10,8 @@ use crate::network::Host;
 
 /// An election takes a second or two; a busy machine gets far longer.
 const READY: Duration = Duration::from_secs(60);
-/// Room for a member: two segments of its log and what it keeps.
-const ROOM: &str = "size=256m";
+/// Room for a member, in MiB: two segments of its log, which it takes at once, and what it keeps.
+pub const ROOM_MIB: u32 = 256;
 
 pub struct Member {
     pub host: Host,
@@ -25,7 +25,7 @@ pub struct Etcd {
 
 impl Etcd {
     /// Starts a member on each host, and waits until they take a change.
-    pub fn start(hosts: Vec<Host>, arguments: &[&str]) -> Self {
+    pub fn start(hosts: Vec<Host>, arguments: &[&str], room_mib: u32) -> Self {
         let members = hosts.into_iter().map(|host| Member { host, process: None }).collect();
         let mut etcd = Self { members, arguments: arguments.iter().map(ToString::to_string).collect() };
         for which in 0..etcd.members.len() {
@@ -33,7 +33,8 @@ impl Etcd {
             let data = host.dir().join("data");
             std::fs::create_dir(&data).expect("it is writable");
             let mut mount = host.command("mount");
-            sonde_tests::run_to_end(mount.args(["-t", "tmpfs", "-o", ROOM, "tmpfs"]).arg(data));
+            let room = format!("size={room_mib}m");
+            sonde_tests::run_to_end(mount.args(["-t", "tmpfs", "-o", &room, "tmpfs"]).arg(data));
             etcd.start_member(which);
         }
         etcd.wait(0);
@@ -71,6 +72,18 @@ impl Etcd {
             .arg("--data-dir")
             .arg(member.host.dir().join("data/etcd"));
         member.process = Some(member.host.start("etcd", &mut command));
+    }
+
+    /// Takes all that is left of a member's file system, or gives it back.
+    pub fn fill_disk(&self, which: usize, is_full: bool) {
+        let filler = self.members[which].host.dir().join("data/filler");
+        let script = if is_full { "cat /dev/zero > \"$0\" || [ -s \"$0\" ]" } else { "rm \"$0\"" };
+        sonde_tests::run_to_end(self.members[which].host.command("sh").args(["-c", script]).arg(filler));
+    }
+
+    /// Whether a member has ended by itself.
+    pub fn has_ended(&mut self, which: usize) -> bool {
+        self.members[which].process.as_mut().is_none_or(|process| process.ended().is_some())
     }
 
     pub fn kill(&mut self, which: usize) {

@@ -1,4 +1,4 @@
-//! etcd without room: its quota is used up, or a member's disk.
+//! etcd without room: its quota is used up, or the file systems that its members are on.
 
 use std::time::Instant;
 
@@ -6,17 +6,20 @@ use sonde_tests::eventually;
 
 use crate::checker::Checker;
 use crate::cloud::{Cloud, SOON};
+use crate::etcd::ROOM_MIB;
 use crate::steps::{missing, steady, wait_for_lists, wait_until_answered};
 
 /// etcd's own bound on what it keeps, in bytes: as small as it still starts and takes some accounts with.
 const QUOTA: &str = "3000000";
+/// Room for a member that it fills soon: two segments of its log, of 64 MiB each, and some for what it keeps.
+const SMALL_MIB: u32 = 144;
 /// What fills it, a few times over.
 const FILLING: usize = 200_000;
 const FILLINGS: usize = 100;
 
 #[test]
 fn etcd_is_full_and_is_given_room_again() {
-    let mut cloud = Cloud::with_etcd(&["--quota-backend-bytes", QUOTA]);
+    let mut cloud = Cloud::with_etcd(&["--quota-backend-bytes", QUOTA], ROOM_MIB);
     let mut checker = Checker::start(&cloud);
     steady(&cloud, &checker);
     let began = Instant::now();
@@ -58,6 +61,53 @@ fn etcd_is_full_and_is_given_room_again() {
     }
     let born = wait_for_lists(&cloud, ("bank", &born), &victim);
     checker.watch(&cloud, &born);
+    steady(&cloud, &checker);
+    checker.finish();
+}
+
+/// etcd does not bear a disk without room: its members end. What was known is served and said to be old, and when there is room all goes on from what they had.
+#[test]
+fn etcds_disks_are_full_and_what_was_known_is_served_until_there_is_room() {
+    let mut cloud = Cloud::with_etcd(&[], SMALL_MIB);
+    let checker = Checker::start(&cloud);
+    steady(&cloud, &checker);
+    let began = Instant::now();
+    let members = 0..cloud.etcd.members.len();
+    members.clone().for_each(|which| cloud.etcd.fill_disk(which, true));
+    let filling = "x".repeat(FILLING / 2);
+    let mut n = 0;
+    eventually("the end of a quorum for want of room", SOON, || {
+        // Each is asked itself: of those that are left none may be leader.
+        for which in members.clone() {
+            n += 1;
+            let _ = cloud.etcd.ctl(which, &["put", &format!("filler-{}", n % FILLINGS), &filling]);
+        }
+        let ended = members.clone().filter(|which| cloud.etcd.has_ended(*which)).count();
+        if ended > members.len() / 2 { Ok(()) } else { Err(format!("{ended} have ended, after {n}")) }
+    });
+    for proxy in 0..cloud.proxies.len() {
+        cloud.wait_for_series(proxy, "sonde_proxy_inventory_current", &[], |current| current == 0.0);
+        let refused = cloud.operator(proxy, &["account", "add", "late"]).expect_err("there is no quorum");
+        assert!(refused.contains("etcd") && refused.trim().lines().count() == 1, "{refused}");
+        cloud.wait_for_series(proxy, "sonde_proxy_inventory_behind_seconds", &[], |seconds| seconds > 0.0);
+    }
+    let pairs = cloud.targets().len() * cloud.proxies.len();
+    wait_until_answered(&checker, pairs, |_| true);
+    let lost = missing(&checker, began, |_| true);
+    assert!(lost.is_empty(), "{lost:?}");
+
+    members.clone().for_each(|which| cloud.etcd.fill_disk(which, false));
+    for which in members.clone() {
+        if cloud.etcd.has_ended(which) {
+            cloud.etcd.start_member(which);
+        }
+    }
+    members.for_each(|which| cloud.etcd.wait(which));
+    for proxy in 0..cloud.proxies.len() {
+        cloud.wait_for_series(proxy, "sonde_proxy_inventory_current", &[], |current| current == 1.0);
+        let late = format!("late-{proxy}");
+        eventually("a change at a proxy", SOON, || cloud.operator(proxy, &["account", "add", &late]));
+    }
     steady(&cloud, &checker);
     checker.finish();
 }

@@ -10,5 +10,6 @@ mod killed;
 mod moved;
 mod network;
 mod pushed;
+mod revoked;
 mod scraper;
 mod steps;

@@ -73,6 +73,7 @@ async fn outcome(folder: &Path, proxy: &str, identity: &str, ca: &str) -> Outcom
         certificate: folder.join(format!("{identity}.pem")),
         key: folder.join(format!("{identity}.key")),
         ca: folder.join(format!("{ca}.pem")),
+        crl: None,
     };
     let about = itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() };
     let report = Ledger::new(NODE, about, Uuid::from_u128(1)).next(vec![], &Catalogue::default(), &Arc::default());
