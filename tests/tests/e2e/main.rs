@@ -8,6 +8,7 @@ mod daemon;
 mod expositions;
 mod harness;
 mod hostile;
+mod hosts_network;
 mod kinds;
 mod names;
 mod process_groups;
