@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod hosts_network;
 mod kinds;
+mod lives;
 mod names;
 mod process_groups;
 mod rainy;
