@@ -3,7 +3,8 @@
 //! What is known of such a life is a name: a cgroup's path, which says whose it was as that of a living one does, or a runtime's state directory,
 //! which says who ran it and its id. Where both tell of one life it is one. It is told once, as what was born and is gone. A cgroup that lay
 //! in an instance was that instance's, and what a rule leaves out is left out. Evidence of the owner is the place alone, and only while the directory
-//! that it lay in is still what it was: what is gone with it vouches for nothing.
+//! that it lay in is still what it was: what is gone with it vouches for nothing. Where another than root can have made it, and it is called as one
+//! of root's that lives or just lived, it is refused, as it would be alive; and it covers nobody else's life.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Change, Discovery};
-use crate::claims::Candidate;
+use crate::claims::{Candidate, Refusal, RefusalReason};
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, instance_uuid};
 use crate::lives::{Lives, Seen};
@@ -29,7 +30,7 @@ const EACH_MAX: u32 = 64;
 pub(super) struct Unread {
     cgroups: Lives<u64>,
     states: Lives<Mark>,
-    /// Ids of the last scan's candidates.
+    /// Ids of the last scan's candidates, of those that root made.
     ids: HashSet<String>,
     /// Ids of lives of the last scan's that a cgroup told of, and the state directory did not, so often.
     half: HashMap<String, u32>,
@@ -45,7 +46,7 @@ impl Default for Unread {
     }
 }
 
-/// What a scan saw.
+/// What a scan saw: all that claims to be an instance, and the ids of what root made.
 pub(super) struct Scanned {
     cgroups: HashMap<PathBuf, Seen<u64>>,
     ids: HashSet<String>,
@@ -55,7 +56,7 @@ impl Scanned {
     /// Of all that claims to be an instance, whether it is one or not.
     pub(super) fn of(candidates: &[Candidate]) -> Self {
         let seen = |candidate: &Candidate| Seen { mark: candidate.inode, told: true };
-        let is_claimed = |candidate: &&Candidate| !Runtime::UNCLAIMED.contains(&candidate.runtime);
+        let is_claimed = |it: &&Candidate| it.root_owned && !Runtime::UNCLAIMED.contains(&it.runtime);
         Self {
             cgroups: candidates.iter().map(|candidate| (candidate.directory.clone(), seen(candidate))).collect(),
             ids: candidates.iter().filter(is_claimed).map(|candidate| candidate.runtime_id.clone()).collect(),
@@ -69,7 +70,9 @@ struct Whereabouts {
     id: String,
     /// Empty where none is known.
     cgroup_path: String,
-    /// Whether root alone can have made it.
+    /// Whether it lay in a directory of root's.
+    in_roots: bool,
+    /// Whether root alone can have made it, as far as can be told now.
     root_owned: bool,
     metadata: Metadata,
 }
@@ -85,7 +88,7 @@ impl Discovery {
     }
 
     /// The lives that were over before this scan and that none has seen.
-    pub(super) fn unread(&mut self, scanned: Scanned, walk: &Walk) -> Vec<Change> {
+    pub(super) fn unread(&mut self, scanned: Scanned, walk: &Walk, refusals: &mut HashSet<Refusal>) -> Vec<Change> {
         let Scanned { cgroups, ids } = scanned;
         let claimed: HashSet<PathBuf> = cgroups.keys().cloned().collect();
         let unseen = self.unread.cgroups.look(cgroups);
@@ -97,7 +100,13 @@ impl Discovery {
         let mut half: HashMap<String, u32> = HashMap::new();
         let mut changes = Vec::new();
         for (was, lives) in told {
-            if !Runtime::UNCLAIMED.contains(&was.runtime) {
+            let is_known = ids.contains(&was.id) || self.unread.ids.contains(&was.id);
+            if is_known && !was.in_roots {
+                let what = format!("{} ({} {})", was.cgroup_path, was.runtime.as_str(), was.id);
+                refusals.insert(Refusal { reason: RefusalReason::Duplicate, what });
+                continue;
+            }
+            if was.in_roots && !Runtime::UNCLAIMED.contains(&was.runtime) {
                 *half.entry(was.id.clone()).or_default() += lives;
             }
             self.tell(was, lives, &mut changes);
@@ -129,11 +138,8 @@ impl Discovery {
             let metadata =
                 Metadata { containerd_namespace: stated.namespace.clone(), ..unread_metadata(stated.runtime) };
             let (runtime, id) = (stated.runtime, stated.id);
-            self.tell(
-                Whereabouts { runtime, id, cgroup_path: String::new(), root_owned: true, metadata },
-                lives,
-                changes,
-            );
+            let (cgroup_path, in_roots, root_owned) = (String::new(), true, true);
+            self.tell(Whereabouts { runtime, id, cgroup_path, in_roots, root_owned, metadata }, lives, changes);
         }
         self.unread.half = half;
     }
@@ -212,6 +218,7 @@ impl<'a> Places<'a> {
         if stands.is_some() {
             metadata.place = Place::of(&cgroup_path, named);
         }
-        Some(Whereabouts { runtime, id, cgroup_path, root_owned: stands.is_some() && is_roots, metadata })
+        let root_owned = stands.is_some() && is_roots;
+        Some(Whereabouts { runtime, id, cgroup_path, in_roots: is_roots, root_owned, metadata })
     }
 }
