@@ -15,7 +15,7 @@ use super::{Change, Discovery};
 use crate::claims::{Candidate, Refusal, RefusalReason};
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, instance_uuid};
-use crate::lives::{Lives, Seen};
+use crate::lives::{Lives, Seen, Unseen};
 use crate::metadata::{Metadata, Place};
 use crate::runtime::{self, Runtime};
 use crate::states::Mark;
@@ -90,12 +90,11 @@ impl Discovery {
     /// The lives that were over before this scan and that none has seen.
     pub(super) fn unread(&mut self, scanned: Scanned, walk: &Walk, refusals: &mut HashSet<Refusal>) -> Vec<Change> {
         let Scanned { cgroups, ids } = scanned;
-        let claimed: HashSet<PathBuf> = cgroups.keys().cloned().collect();
         let unseen = self.unread.cgroups.look(cgroups);
         let mut told = Vec::new();
         if !unseen.is_empty() {
-            let places = Places::of(self, walk, &claimed);
-            told.extend(unseen.iter().filter_map(|(directory, lives)| Some((places.whereabouts(directory)?, *lives))));
+            let places = Places::of(self, walk);
+            told.extend(unseen.iter().filter_map(|it| Some((places.whereabouts(&it.directory)?, it.lives))));
         }
         let mut half: HashMap<String, u32> = HashMap::new();
         let mut changes = Vec::new();
@@ -124,13 +123,12 @@ impl Discovery {
             seen.told |= ids.contains(id) || half.contains_key(id);
         }
         let before = std::mem::take(&mut self.unread.half);
-        let was_seen: HashSet<PathBuf> = self.unread.states.seen().cloned().collect();
-        for (directory, mut lives) in self.unread.states.look(folders) {
+        for Unseen { directory, mut lives, was_seen } in self.unread.states.look(folders) {
             let Some(stated) = self.states.whose(&directory) else { continue };
             // Told by its cgroup in this scan or the one before; or seen there, when its state directory was not yet.
             lives = lives.saturating_sub(half.remove(&stated.id).unwrap_or(0));
             lives = lives.saturating_sub(before.get(&stated.id).copied().unwrap_or(0));
-            let was_half_seen = !was_seen.contains(&directory) && self.unread.ids.contains(&stated.id);
+            let was_half_seen = !was_seen && self.unread.ids.contains(&stated.id);
             lives = lives.saturating_sub(u32::from(was_half_seen));
             if lives == 0 || !self.states.is_roots(&directory) {
                 continue;
@@ -186,23 +184,22 @@ fn unread_metadata(runtime: Runtime) -> Metadata {
 struct Places<'a> {
     discovery: &'a Discovery,
     walk: &'a Walk,
-    claimed: &'a HashSet<PathBuf>,
     /// Those in which an instance can appear now, and those in which one could at the scan before; whether they are root's.
     stand: HashMap<&'a Path, bool>,
     stood: HashMap<&'a Path, bool>,
 }
 
 impl<'a> Places<'a> {
-    fn of(discovery: &'a Discovery, walk: &'a Walk, claimed: &'a HashSet<PathBuf>) -> Self {
+    fn of(discovery: &'a Discovery, walk: &'a Walk) -> Self {
         let roots = walk.directories.iter().map(|path| (path.as_path(), true));
         let others = walk.foreign.iter().map(|path| (path.as_path(), false));
         let stood = discovery.watches.iter().map(|watch| (watch.directory.as_path(), !watch.foreign));
-        Self { discovery, walk, claimed, stand: roots.chain(others).collect(), stood: stood.collect() }
+        Self { discovery, walk, stand: roots.chain(others).collect(), stood: stood.collect() }
     }
 
     /// Whose a cgroup was that is no more; none where it was no instance's.
     fn whereabouts(&self, directory: &Path) -> Option<Whereabouts> {
-        let is_nested = directory.ancestors().skip(1).any(|above| self.claimed.contains(above));
+        let is_nested = directory.ancestors().skip(1).any(|above| self.discovery.unread.cgroups.is_seen(above));
         if is_nested || self.walk.crowded.iter().any(|tree| directory.starts_with(tree)) {
             return None;
         }
