@@ -344,9 +344,7 @@ impl ContainerBuilder {
             mounts.push(json!({ "destination": path, "type": "bind", "source": host, "options": ["bind", "rw", "nosuid", "nodev"] }));
         }
         let namespaces = config["linux"]["namespaces"].as_array_mut().expect("runc spec lists namespaces");
-        namespaces.retain(|namespace| {
-            (self.own_pids || namespace["type"] != "pid") && (self.own_network || namespace["type"] != "network")
-        });
+        namespaces.retain(|it| (self.own_pids || it["type"] != "pid") && (self.own_network || it["type"] != "network"));
         if let Some(limit) = self.open_files_limit {
             config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]);
         }
