@@ -247,7 +247,7 @@ impl Looking {
                 break;
             }
             thread::sleep(left.min(SETTLE));
-            let _ = self.watcher.drain();
+            self.watcher.drain();
         }
         self.looked_at = Instant::now();
     }

@@ -35,6 +35,7 @@ pub struct ContainerBuilder {
     tmpfs: Vec<(String, u64)>,
     folders: Vec<(PathBuf, String)>,
     own_pids: bool,
+    own_network: bool,
     annotations: Vec<(String, String)>,
     entry: Vec<String>,
 }
@@ -63,6 +64,7 @@ impl Container {
             tmpfs: Vec::new(),
             folders: Vec::new(),
             own_pids: true,
+            own_network: true,
             annotations: Vec::new(),
             entry: ["sleep", "100000"].map(String::from).to_vec(),
         }
@@ -278,6 +280,13 @@ impl ContainerBuilder {
         self
     }
 
+    /// It is in the host's network namespace.
+    #[must_use]
+    pub fn in_the_hosts_network(mut self) -> Self {
+        self.own_network = false;
+        self
+    }
+
     /// An annotation of its bundle, which is a label to those who look.
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
@@ -334,10 +343,8 @@ impl ContainerBuilder {
         for (host, path) in &self.folders {
             mounts.push(json!({ "destination": path, "type": "bind", "source": host, "options": ["bind", "rw", "nosuid", "nodev"] }));
         }
-        if !self.own_pids {
-            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("runc spec lists namespaces");
-            namespaces.retain(|namespace| namespace["type"] != "pid");
-        }
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("runc spec lists namespaces");
+        namespaces.retain(|it| (self.own_pids || it["type"] != "pid") && (self.own_network || it["type"] != "network"));
         if let Some(limit) = self.open_files_limit {
             config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]);
         }

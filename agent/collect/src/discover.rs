@@ -216,7 +216,7 @@ impl Discovery {
         self.metadata.end();
         self.left_out = left_out;
         self.decided.retain(|id, _| found.contains_key(id) || self.left_out.contains_key(id));
-        let unread = self.unread(scanned, &walk);
+        let unread = self.unread(scanned, &walk, &mut refusals);
         self.watches = walk.directories.into_iter().map(Watch::directories).collect();
         self.watches.extend(self.states.watches(&self.roots));
         self.watches.extend(process_groups::watches(&self.config.process_groups));

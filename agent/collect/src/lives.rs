@@ -7,7 +7,7 @@
 //! comes with the next look, and with that look is forgotten, if a full queue has lost it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Directories of which removals are kept from one look to the next: as many as a queue of the kernel's holds events by default.
 const HEARD_MAX: usize = 16_384;
@@ -19,6 +19,15 @@ pub(crate) struct Seen<M> {
     pub(crate) mark: M,
     /// Whether it is an instance, or is refused as one: its life is no secret.
     pub(crate) told: bool,
+}
+
+/// Lives that no look has told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unseen {
+    pub(crate) directory: PathBuf,
+    pub(crate) lives: u32,
+    /// Whether the look before saw one there.
+    pub(crate) was_seen: bool,
 }
 
 /// The lives in directories of one kind.
@@ -50,13 +59,13 @@ impl<M: Copy + PartialEq> Lives<M> {
         room
     }
 
-    /// Where there was one at the last look.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = &PathBuf> {
-        self.seen.keys()
+    /// Whether there was one at the last look.
+    pub(crate) fn is_seen(&self, directory: &Path) -> bool {
+        self.seen.contains_key(directory)
     }
 
     /// Takes a look, which came after all that was heard: how many lives nobody has seen, and where.
-    pub(crate) fn look(&mut self, mut now: HashMap<PathBuf, Seen<M>>) -> Vec<(PathBuf, u32)> {
+    pub(crate) fn look(&mut self, mut now: HashMap<PathBuf, Seen<M>>) -> Vec<Unseen> {
         let mut heard = std::mem::take(&mut self.heard);
         let mut before_last = std::mem::take(&mut self.owed);
         if !std::mem::replace(&mut self.looked, true) {
@@ -77,13 +86,13 @@ impl<M: Copy + PartialEq> Lives<M> {
             }
             let lives = removed + u32::from(!seen.told);
             if lives > 0 {
-                unseen.push((directory, lives));
+                unseen.push(Unseen { directory, lives, was_seen: true });
             }
         }
         for (directory, removed) in heard {
             let lives = removed.saturating_sub(before_last.remove(&directory).unwrap_or(0));
             if lives > 0 {
-                unseen.push((directory, lives));
+                unseen.push(Unseen { directory, lives, was_seen: false });
             }
         }
         self.seen = now;
@@ -102,7 +111,7 @@ mod tests {
             assert!(lives.hear(directory.clone(), removed));
         }
         let now = here.map(|(mark, told)| (directory, Seen { mark, told }));
-        lives.look(now.into_iter().collect()).into_iter().map(|(_, lives)| lives).sum()
+        lives.look(now.into_iter().collect()).into_iter().map(|unseen| unseen.lives).sum()
     }
 
     #[test]

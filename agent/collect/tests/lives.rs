@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use sonde_collect::matching::Match;
 use sonde_collect::unheard::{Of, Unheard, Why};
-use sonde_collect::{Change, Discovery, Events, FdBudget, Found, InstanceReader, InstanceRule, Runtime, Watcher};
+use sonde_collect::{
+    Change, Discovery, Events, FdBudget, Found, InstanceReader, InstanceRule, RefusalReason, Runtime, Watcher,
+};
 use tree::{Layout, Tree, hex};
 
 /// What the kernel queues by default before it says that it has lost some.
@@ -160,6 +162,10 @@ fn a_state_directory_and_a_cgroup_tell_of_one_life() {
     state("job", "runc", false);
     assert!(scan().is_empty(), "it was told");
 
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: what is not root's covers nothing");
+        return;
+    }
     // Docker's has both, and they come and go one after the other; a look may be between any two.
     let (place, docker) = ("docker/runtime-runc/moby", format!("/docker/{}", hex("a")));
     for looks in 0..8 {
@@ -188,14 +194,40 @@ fn a_state_directory_and_a_cgroup_tell_of_one_life() {
     }
 }
 
+/// A user's cgroup that is called as a container of root's.
+#[test]
+fn nobody_dies_in_anothers_name() {
+    let tree = Tree::new(Layout::Unified);
+    let (theirs, roots) = ("/user.slice/user-1000.slice/user@1000.service", format!("/docker/{}", hex("a")));
+    for path in [&format!("{theirs}/app.slice"), &roots] {
+        tree.cgroup(path);
+    }
+    if !tree.delegate(theirs, 1000) || !tree.delegate(&format!("{theirs}/app.slice"), 1000) {
+        return;
+    }
+    let (mut discovery, mut watcher, _) = begun(&tree, tree.discovery());
+    lives(&tree, &format!("{theirs}/app.slice/docker-{}.scope", hex("a")), 2);
+    assert!(watcher.scan(&mut discovery).is_empty());
+    assert_eq!(discovery.refused()[RefusalReason::Duplicate as usize], 1);
+    // Nor does it hide one: root's life of that name is told beside it.
+    lives(&tree, &format!("{theirs}/app.slice/docker-{}.scope", hex("b")), 1);
+    fs::create_dir(tree.path(&format!("run/docker/runtime-runc/moby/{}", hex("b")))).unwrap();
+    fs::remove_dir(tree.path(&format!("run/docker/runtime-runc/moby/{}", hex("b")))).unwrap();
+    let told = unread(&watcher.scan(&mut discovery));
+    let mut whose: Vec<bool> = told.iter().map(|(found, _)| found.root_owned).collect();
+    whose.sort_unstable();
+    assert_eq!(whose, [false, true], "{told:?}");
+}
+
 /// Makes more events in a directory than a queue of the kernel's holds. False where that is more than a test should.
 fn overflows(tree: &Tree, folder: &str) -> bool {
     let queued: usize = fs::read_to_string(QUEUED).unwrap().trim().parse().unwrap();
     let fills = queued < FILLED;
-    let directory = tree.path(&format!("cgroup/memory/{folder}/{}", hex("f")));
-    for _ in 0..if fills { queued / 2 + 100 } else { 0 } {
-        fs::create_dir(&directory).unwrap();
-        fs::remove_dir(&directory).unwrap();
+    let files = ["a", "b"].map(|name| tree.path(&format!("cgroup/memory/{folder}/{name}")));
+    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    // One and the other by turns: the same event twice is one.
+    for turn in 0..if fills { queued + 100 } else { 0 } {
+        drop(fs::OpenOptions::new().append(true).open(&files[turn % 2]).unwrap());
     }
     fills
 }
@@ -210,6 +242,7 @@ fn a_full_queue_is_counted_and_all_is_looked_at() {
     let (mut discovery, mut watcher, unheard) = begun(&tree, tree.discovery());
     if is_delegated {
         // A user's storm in his own tree costs nobody else's life.
+        lives(&tree, &format!("/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{}.scope", hex("c")), 1);
         if !overflows(&tree, "user.slice/user-1000.slice/user@1000.service/app.slice") {
             return;
         }

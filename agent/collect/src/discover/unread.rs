@@ -3,7 +3,8 @@
 //! What is known of such a life is a name: a cgroup's path, which says whose it was as that of a living one does, or a runtime's state directory,
 //! which says who ran it and its id. Where both tell of one life it is one. It is told once, as what was born and is gone. A cgroup that lay
 //! in an instance was that instance's, and what a rule leaves out is left out. Evidence of the owner is the place alone, and only while the directory
-//! that it lay in is still what it was: what is gone with it vouches for nothing.
+//! that it lay in is still what it was: what is gone with it vouches for nothing. Where another than root can have made it, and it is called as one
+//! of root's that lives or just lived, it is refused, as it would be alive; and it covers nobody else's life.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Change, Discovery};
-use crate::claims::Candidate;
+use crate::claims::{Candidate, Refusal, RefusalReason};
 use crate::found::{CgroupDirs, Found, Kind};
 use crate::identity::{Birth, InstanceName, instance_uuid};
-use crate::lives::{Lives, Seen};
+use crate::lives::{Lives, Seen, Unseen};
 use crate::metadata::{Metadata, Place};
 use crate::runtime::{self, Runtime};
 use crate::states::Mark;
@@ -29,7 +30,7 @@ const EACH_MAX: u32 = 64;
 pub(super) struct Unread {
     cgroups: Lives<u64>,
     states: Lives<Mark>,
-    /// Ids of the last scan's candidates.
+    /// Ids of the last scan's candidates, of those that root made.
     ids: HashSet<String>,
     /// Ids of lives of the last scan's that a cgroup told of, and the state directory did not, so often.
     half: HashMap<String, u32>,
@@ -45,7 +46,7 @@ impl Default for Unread {
     }
 }
 
-/// What a scan saw.
+/// What a scan saw: all that claims to be an instance, and the ids of what root made.
 pub(super) struct Scanned {
     cgroups: HashMap<PathBuf, Seen<u64>>,
     ids: HashSet<String>,
@@ -55,7 +56,7 @@ impl Scanned {
     /// Of all that claims to be an instance, whether it is one or not.
     pub(super) fn of(candidates: &[Candidate]) -> Self {
         let seen = |candidate: &Candidate| Seen { mark: candidate.inode, told: true };
-        let is_claimed = |candidate: &&Candidate| !Runtime::UNCLAIMED.contains(&candidate.runtime);
+        let is_claimed = |it: &&Candidate| it.root_owned && !Runtime::UNCLAIMED.contains(&it.runtime);
         Self {
             cgroups: candidates.iter().map(|candidate| (candidate.directory.clone(), seen(candidate))).collect(),
             ids: candidates.iter().filter(is_claimed).map(|candidate| candidate.runtime_id.clone()).collect(),
@@ -69,7 +70,9 @@ struct Whereabouts {
     id: String,
     /// Empty where none is known.
     cgroup_path: String,
-    /// Whether root alone can have made it.
+    /// Whether it lay in a directory of root's.
+    in_roots: bool,
+    /// Whether root alone can have made it, as far as can be told now.
     root_owned: bool,
     metadata: Metadata,
 }
@@ -85,19 +88,24 @@ impl Discovery {
     }
 
     /// The lives that were over before this scan and that none has seen.
-    pub(super) fn unread(&mut self, scanned: Scanned, walk: &Walk) -> Vec<Change> {
+    pub(super) fn unread(&mut self, scanned: Scanned, walk: &Walk, refusals: &mut HashSet<Refusal>) -> Vec<Change> {
         let Scanned { cgroups, ids } = scanned;
-        let claimed: HashSet<PathBuf> = cgroups.keys().cloned().collect();
         let unseen = self.unread.cgroups.look(cgroups);
         let mut told = Vec::new();
         if !unseen.is_empty() {
-            let places = Places::of(self, walk, &claimed);
-            told.extend(unseen.iter().filter_map(|(directory, lives)| Some((places.whereabouts(directory)?, *lives))));
+            let places = Places::of(self, walk);
+            told.extend(unseen.iter().filter_map(|it| Some((places.whereabouts(&it.directory)?, it.lives))));
         }
         let mut half: HashMap<String, u32> = HashMap::new();
         let mut changes = Vec::new();
         for (was, lives) in told {
-            if !Runtime::UNCLAIMED.contains(&was.runtime) {
+            let is_known = ids.contains(&was.id) || self.unread.ids.contains(&was.id);
+            if is_known && !was.in_roots {
+                let what = format!("{} ({} {})", was.cgroup_path, was.runtime.as_str(), was.id);
+                refusals.insert(Refusal { reason: RefusalReason::Duplicate, what });
+                continue;
+            }
+            if was.in_roots && !Runtime::UNCLAIMED.contains(&was.runtime) {
                 *half.entry(was.id.clone()).or_default() += lives;
             }
             self.tell(was, lives, &mut changes);
@@ -115,13 +123,12 @@ impl Discovery {
             seen.told |= ids.contains(id) || half.contains_key(id);
         }
         let before = std::mem::take(&mut self.unread.half);
-        let was_seen: HashSet<PathBuf> = self.unread.states.seen().cloned().collect();
-        for (directory, mut lives) in self.unread.states.look(folders) {
+        for Unseen { directory, mut lives, was_seen } in self.unread.states.look(folders) {
             let Some(stated) = self.states.whose(&directory) else { continue };
             // Told by its cgroup in this scan or the one before; or seen there, when its state directory was not yet.
             lives = lives.saturating_sub(half.remove(&stated.id).unwrap_or(0));
             lives = lives.saturating_sub(before.get(&stated.id).copied().unwrap_or(0));
-            let was_half_seen = !was_seen.contains(&directory) && self.unread.ids.contains(&stated.id);
+            let was_half_seen = !was_seen && self.unread.ids.contains(&stated.id);
             lives = lives.saturating_sub(u32::from(was_half_seen));
             if lives == 0 || !self.states.is_roots(&directory) {
                 continue;
@@ -129,11 +136,8 @@ impl Discovery {
             let metadata =
                 Metadata { containerd_namespace: stated.namespace.clone(), ..unread_metadata(stated.runtime) };
             let (runtime, id) = (stated.runtime, stated.id);
-            self.tell(
-                Whereabouts { runtime, id, cgroup_path: String::new(), root_owned: true, metadata },
-                lives,
-                changes,
-            );
+            let (cgroup_path, in_roots, root_owned) = (String::new(), true, true);
+            self.tell(Whereabouts { runtime, id, cgroup_path, in_roots, root_owned, metadata }, lives, changes);
         }
         self.unread.half = half;
     }
@@ -180,23 +184,22 @@ fn unread_metadata(runtime: Runtime) -> Metadata {
 struct Places<'a> {
     discovery: &'a Discovery,
     walk: &'a Walk,
-    claimed: &'a HashSet<PathBuf>,
     /// Those in which an instance can appear now, and those in which one could at the scan before; whether they are root's.
     stand: HashMap<&'a Path, bool>,
     stood: HashMap<&'a Path, bool>,
 }
 
 impl<'a> Places<'a> {
-    fn of(discovery: &'a Discovery, walk: &'a Walk, claimed: &'a HashSet<PathBuf>) -> Self {
+    fn of(discovery: &'a Discovery, walk: &'a Walk) -> Self {
         let roots = walk.directories.iter().map(|path| (path.as_path(), true));
         let others = walk.foreign.iter().map(|path| (path.as_path(), false));
         let stood = discovery.watches.iter().map(|watch| (watch.directory.as_path(), !watch.foreign));
-        Self { discovery, walk, claimed, stand: roots.chain(others).collect(), stood: stood.collect() }
+        Self { discovery, walk, stand: roots.chain(others).collect(), stood: stood.collect() }
     }
 
     /// Whose a cgroup was that is no more; none where it was no instance's.
     fn whereabouts(&self, directory: &Path) -> Option<Whereabouts> {
-        let is_nested = directory.ancestors().skip(1).any(|above| self.claimed.contains(above));
+        let is_nested = directory.ancestors().skip(1).any(|above| self.discovery.unread.cgroups.is_seen(above));
         if is_nested || self.walk.crowded.iter().any(|tree| directory.starts_with(tree)) {
             return None;
         }
@@ -212,6 +215,7 @@ impl<'a> Places<'a> {
         if stands.is_some() {
             metadata.place = Place::of(&cgroup_path, named);
         }
-        Some(Whereabouts { runtime, id, cgroup_path, root_owned: stands.is_some() && is_roots, metadata })
+        let root_owned = stands.is_some() && is_roots;
+        Some(Whereabouts { runtime, id, cgroup_path, in_roots: is_roots, root_owned, metadata })
     }
 }
