@@ -89,6 +89,16 @@ impl Client {
         took
     }
 
+    /// A connection of HTTP/1.1 that has asked once, and is kept.
+    pub async fn asked_once(&self, number: usize) -> http1::SendRequest<Empty<Bytes>> {
+        let stream = TokioIo::new(self.connect().await.expect("it connects"));
+        let (mut sender, connection) = http1::handshake(stream).await.expect("HTTP/1.1");
+        tokio::spawn(connection);
+        let answer = sender.send_request(self.request(number, 0, false)).await.expect("an answer");
+        answer.into_body().collect().await.expect("a body");
+        sender
+    }
+
     fn request(&self, number: usize, turn: usize, is_http2: bool) -> Request<Empty<Bytes>> {
         let path = format!("{}?n={number}.{turn}", self.path);
         let request = Request::get(if is_http2 { format!("https://127.0.0.1:{}{path}", self.port) } else { path });
