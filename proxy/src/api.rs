@@ -102,8 +102,8 @@ const CONSUL: [Parameter; 8] = [
     many("tag", "Instances in all of these groups"),
     many("node-meta", "KEY:VALUE, or shard:I/N").like("^[a-z]{1,16}:[a-z]{0,16}$"),
     one("passing", "Only those whose check passes"),
-    one("index", "Answer when the list is another than this").like("^[0-9]{1,18}$"),
-    one("wait", "But after so long, two minutes at most").like("^[0-9]{1,2}ms$"),
+    one("index", "Answer when the list is another than this").like("^[0-9]{0,18}$"),
+    one("wait", "But after so long, two minutes at most").like("^([0-9]{1,2}ms)?$"),
 ];
 const EXPECTED: [Parameter; 2] =
     [one("If-Match", "A tag, a digest or *: what is replaced"), one("If-None-Match", "*: only where nothing is there")];
@@ -181,10 +181,10 @@ pub const ROUTES: &[Route] = &[
     route(
         "/v1/gz/discover",
         Discovery,
-        &[get("Nodes for triton_sd_configs; for operators, to others empty", &SELECTION, Object)],
+        &[get("Nodes for triton_sd_configs; for operators, to others empty", &[], Object)],
     ),
     route("/v1/sd/http", Discovery, &[get("Targets for http_sd_configs", &WITH_ROLE, List)]),
-    route("/v1/sd/dns", Discovery, &[get("The name under which the account's lists are in DNS", &SELECTION, Object)]),
+    route("/v1/sd/dns", Discovery, &[get("The name under which the account's lists are in DNS", &[], Text)]),
     route("/v1/agent/self", Discovery, &[get("For consul_sd_configs: which datacenter this is", &CONSUL, Object)]),
     route("/v1/catalog/services", Discovery, &[get("For consul_sd_configs: the services", &CONSUL, Object)]),
     route(

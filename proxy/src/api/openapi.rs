@@ -9,8 +9,8 @@ const ANY: [u16; 5] = [400, 405, 414, 421, 431];
 /// And where somebody has to be known.
 const KNOWN: [u16; 5] = [401, 403, 404, 429, 503];
 const OUTCOMES: [u16; 2] = [502, 504];
-/// Times that a parameter may be given.
-const MOST_GIVEN: u32 = 16;
+/// Times that a parameter may be given: of labels 16 together, whichever of two parameters says them.
+const MOST_GIVEN: u32 = 8;
 /// What a change may be refused with, whatever it changes.
 const CHANGES: [u16; 6] = [408, 409, 412, 413, 428, 507];
 

@@ -359,11 +359,6 @@ impl Cloud {
     pub fn authorities(&self) -> PathBuf {
         self.dir.path().join("tls")
     }
-
-    /// What a proxy has logged.
-    pub fn proxy_log(&self, proxy: usize) -> String {
-        fs::read_to_string(self.proxies[proxy].host.dir().join("proxy.log")).unwrap_or_default()
-    }
 }
 
 fn target(listed: &Value, account: &str) -> Target {

@@ -6,7 +6,9 @@ use sonde_tests::eventually;
 
 use crate::checker::{Checker, Seen};
 use crate::cloud::{Cloud, LEASE, SOON, Target};
-use crate::steps::{listed, missing, on_node, slowest, steady, wait_for_lists, wait_for_names, wait_until_all_answer};
+use crate::steps::{
+    listed, missing, on_node, proxy_log, slowest, steady, wait_for_lists, wait_for_names, wait_until_all_answer,
+};
 
 /// What no scrape of a node that is well may take, whatever another's does: far less than those of one that is not.
 const UNTOUCHED: Duration = Duration::from_secs(2);
@@ -99,7 +101,7 @@ fn an_agent_that_is_slow_costs_nobody_but_its_own() {
 
 /// What a proxy has logged of why it does not ask a node.
 fn probed(cloud: &Cloud, proxy: usize) -> String {
-    let log = cloud.proxy_log(proxy);
+    let log = proxy_log(cloud, proxy);
     let lines = log.lines().filter(|line| line.contains("is probed") || line.contains("is reached again"));
     lines.map(|line| format!("proxy {proxy}: {line}\n")).collect()
 }
@@ -206,7 +208,7 @@ fn a_proxy_from_etcd_which_compacts(cloud: &mut Cloud, checker: &mut Checker) {
     cloud.wait_for_series(1, "sonde_proxy_inventory_current", &[], |current| current == 1.0);
     let born = wait_for_lists(cloud, ("acme", &born.container), &victim);
     assert!(
-        cloud.proxy_log(1).contains("what was not heard of yet cannot be had from etcd"),
+        proxy_log(cloud, 1).contains("what was not heard of yet cannot be had from etcd"),
         "it had not to read anew"
     );
     wait_for_status(cloud, 1, "bank", &given, 200);

@@ -98,3 +98,8 @@ pub fn slowest(checker: &Checker, since: Instant, which: impl Fn(&Seen) -> bool)
 pub fn on_node(cloud: &Cloud, node: usize) -> BTreeSet<String> {
     cloud.targets().into_iter().filter(|target| target.node == node).map(|target| target.id).collect()
 }
+
+/// What a proxy has logged.
+pub fn proxy_log(cloud: &Cloud, proxy: usize) -> String {
+    std::fs::read_to_string(cloud.proxies[proxy].host.dir().join("proxy.log")).unwrap_or_default()
+}
