@@ -4,6 +4,7 @@
 //! catalogue and the placed sensors agree with them. Everything that changes passes through it, one thing after the other; whoever
 //! serves only reads. A file that is broken, or a configuration that is, changes nothing but what it says in the log.
 
+mod lines;
 mod source;
 mod unread;
 
@@ -26,8 +27,8 @@ use crate::finder::{Finder, Finding};
 use crate::instance::{Catalogue, Instance};
 use crate::owners;
 use crate::placing::{Placing, With};
+use lines::Lines;
 pub use source::ConfigSource;
-use unread::UnreadLog;
 
 /// How often the configuration and the sensors' folder are looked at, state is written and the gone are forgotten.
 const BEAT: Duration = Duration::from_secs(1);
@@ -86,7 +87,8 @@ pub(crate) struct Keeper {
     /// Refused claims that the log has had.
     said_refusals: HashSet<String>,
     swept: Option<Instant>,
-    unread: UnreadLog,
+    unread: Lines,
+    refused: Lines,
 }
 
 impl Keeper {
@@ -101,7 +103,8 @@ impl Keeper {
             looked: false,
             said_refusals: HashSet::new(),
             swept: None,
-            unread: UnreadLog::default(),
+            unread: Lines::default(),
+            refused: Lines::default(),
             parts,
         }
     }
@@ -117,8 +120,8 @@ impl Keeper {
         self.placing.look_at_files(&self.parts.config);
         let mut beat = tokio::time::interval(BEAT);
         loop {
+            // Each has its turn, by chance: who makes findings without end must not stop what is done each second, nor orders.
             tokio::select! {
-                biased;
                 () = stopped(&mut stop) => break,
                 finding = self.parts.findings.recv() => match finding {
                     Some(finding) => self.take(finding).await,
@@ -133,7 +136,6 @@ impl Keeper {
                     }
                 }
                 Some(done) = refresh.recv() => self.refresh(done).await,
-                // Before orders: who gives them without end must not stop what is done each second.
                 _ = beat.tick() => self.beat().await,
                 Some(order) = orders.recv() => self.obey(order).await,
             }
@@ -163,7 +165,12 @@ impl Keeper {
         self.placing.write_state();
         self.say_standings();
         self.parts.about.say_unheard();
-        self.unread.beat();
+        if let Some(lives) = self.unread.beat() {
+            tracing::info!(lives, reason = "unread", "so many more instances appeared and are gone");
+        }
+        if let Some(claims) = self.refused.beat() {
+            tracing::warn!(claims, "so many more claims to be an instance were refused");
+        }
         for id in self.parts.catalogue.expire(Instant::now()) {
             self.placing.state.forget(id);
         }
@@ -315,7 +322,9 @@ impl Keeper {
                     self.said_refusals.clear();
                 }
                 for refusal in words {
-                    tracing::warn!(refusal, "a claim to be an instance was refused");
+                    if self.refused.may_say(1) {
+                        tracing::warn!(refusal, "a claim to be an instance was refused");
+                    }
                     self.said_refusals.insert(refusal);
                 }
             }

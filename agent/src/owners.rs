@@ -8,6 +8,7 @@
 //! known, and what has state that could not be used, is nobody's where the operator's it would be; and so is what a rule is for
 //! and gives no valid account, such as a namespace that is called `operator`.
 
+use sonde_collect::metadata::Place;
 use sonde_collect::template::Field;
 use sonde_collect::{Found, Match, Template};
 
@@ -42,10 +43,18 @@ pub fn owner_of_unread(found: &Found, config: &Config) -> String {
             return UNOWNED.to_owned();
         }
         if account(rule, found).is_some() {
-            break;
+            return owner(found, config).account;
         }
     }
-    owner(found, config).account
+    // What went with its whole tree may have been somebody's.
+    let is_lost = !config.owners.is_empty() && !found.cgroup_path.is_empty() && !is_placed(found);
+    if is_lost { UNOWNED.to_owned() } else { owner(found, config).account }
+}
+
+/// Whether it is known of an unread life whose user's and in which slices it was. Its path alone says nothing: directories of these names may have been
+/// another's; where root's directory stands, or a user's is in it, it is known.
+fn is_placed(found: &Found) -> bool {
+    !found.cgroup_path.is_empty() && (found.root_owned || found.metadata.place != Place::default())
 }
 
 /// Whether all is known of an unread life that an account is made of.
@@ -53,7 +62,7 @@ fn makes(rule: &OwnerRule, found: &Found) -> bool {
     rule.account.fields().all(|field| match field {
         Field::Id => true,
         Field::Name => found.name.name.is_some(),
-        Field::User | Field::Slice => !found.cgroup_path.is_empty(),
+        Field::User | Field::Slice => is_placed(found),
         Field::ContainerdNamespace => found.metadata.containerd_namespace.is_some(),
         Field::Namespace | Field::Pod | Field::Container | Field::Label(_) => !found.metadata.unread,
     })
@@ -73,8 +82,8 @@ fn known(matching: &Match, found: &Found) -> Match {
             &matching.containerd_namespace,
             metadata.containerd_namespace.is_some() || !metadata.unread,
         ),
-        user: if_known(&matching.user, placed),
-        slice: if_known(&matching.slice, placed),
+        user: if_known(&matching.user, is_placed(found)),
+        slice: if_known(&matching.slice, is_placed(found)),
         labels: matching.labels.clone().into_iter().filter(|_| !metadata.unread).collect(),
         ..matching.clone()
     }

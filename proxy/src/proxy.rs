@@ -158,7 +158,7 @@ impl Proxy {
             tokio::spawn(socket.serve(accounts.clone(), stopping.clone())),
         ];
         if let Some((listener, tls)) = tier {
-            let desk = serve::TierDesk::new(door.clone(), reports.clone(), door.sensors.clone());
+            let desk = serve::TierDesk::new(door.clone(), reports.clone(), door.sensors.clone(), raise_descriptors());
             others.push(tokio::spawn(serve::serve_tier(listener, tls, desk, stopping.clone())));
         }
         if let Some(names) = names {

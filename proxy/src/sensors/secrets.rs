@@ -64,6 +64,14 @@ impl Sensors {
         secrets.iter().map(seal).collect()
     }
 
+    /// Whether all of a version's secrets can be opened here; what cannot is said where it is missed, and not to whoever asks.
+    pub(super) fn opens(&self, sensor: &PushedSensor, version: &Version) -> bool {
+        version.secrets.iter().all(|(key, sealed)| {
+            let belongs = Belongs { account: &sensor.account, sensor: &sensor.name, sha256: version.sha256, key };
+            self.vault.as_ref().is_some_and(|vault| vault.open_sealed(belongs, sealed).is_ok())
+        })
+    }
+
     /// A version's secrets, open: for the node that runs it. One that cannot be opened is left out, and said.
     pub(crate) fn unseal(&self, sensor: &PushedSensor, version: &Version) -> BTreeMap<String, String> {
         let mut open = BTreeMap::new();

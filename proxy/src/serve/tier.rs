@@ -26,6 +26,8 @@ use crate::tls::TierTls;
 
 /// Connections at once: an agent has one, and a moment of two when it comes back.
 const CONNECTIONS: usize = 16_384;
+/// Of the descriptors that the process may have; tenants have half, and the rest is for agents' answers and files.
+const PART: u64 = 4;
 const HTTP: Http = Http {
     // An agent says something several times in its lease.
     head_deadline: Duration::from_secs(60),
@@ -45,11 +47,14 @@ pub(crate) struct Desk {
     door: Arc<Door>,
     reports: Arc<Reports>,
     assignments: Assigning,
+    most_connections: usize,
 }
 
 impl Desk {
-    pub(crate) fn new(door: Arc<Door>, reports: Arc<Reports>, sensors: Sensors) -> Self {
-        Self { door, reports, assignments: Assigning::new(sensors) }
+    /// Of a process that may have so many descriptors: of these, nodes have a part at most.
+    pub(crate) fn new(door: Arc<Door>, reports: Arc<Reports>, sensors: Sensors, descriptors: u64) -> Self {
+        let most_connections = usize::try_from(descriptors / PART).unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS);
+        Self { door, reports, assignments: Assigning::new(sensors), most_connections }
     }
 }
 
@@ -58,7 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TierTls, desk: Desk, stop:
     let desk = Arc::new(desk);
     let entrance = Entrance {
         listener,
-        connections: Arc::new(Connections::of(CONNECTIONS)),
+        connections: Arc::new(Connections::of(desk.most_connections)),
         spare: desk.door.spare.clone(),
         drain: Duration::ZERO,
     };

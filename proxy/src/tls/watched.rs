@@ -66,7 +66,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 
     fn look(&self) {
-        if self.lock().0 != stamps(&self.files) {
+        // Not under the lock, which handshakes take: a file system may be long about it.
+        let now = stamps(&self.files);
+        if self.lock().0 != now {
             // What is refused has been said.
             let _ = self.renew();
         }

@@ -22,7 +22,7 @@ use crate::states::Mark;
 use crate::walk::{self, Walk};
 
 /// Lives of one directory between two scans that are told one by one; the last of these stands for all others as well. A scan comes every
-/// 320 ms at least, and no runtime makes and removes a container in 5.
+/// 320 ms at least, and no runtime makes and removes a container in 5. In a tree of another's the first stands for all: his is the rate.
 const EACH_MAX: u32 = 64;
 
 /// The lives of cgroups and of state directories, and what is known of both.
@@ -144,7 +144,9 @@ impl Discovery {
 
     /// Tells as many lives, where they were an instance's.
     fn tell(&mut self, was: Whereabouts, lives: u32, changes: &mut Vec<Change>) {
-        let name = (!runtime::is_hex_id(&was.id)).then(|| was.id.clone());
+        // A domain's name is in libvirt's file alone: what its cgroup is called is another.
+        let is_named = !runtime::is_hex_id(&was.id) && was.runtime != Runtime::Libvirt;
+        let name = is_named.then(|| was.id.clone());
         let mut found = Found {
             name: InstanceName { uuid: uuid::Uuid::nil(), runtime: was.runtime, runtime_id: was.id, name, image: None },
             birth: Birth { boot_id: format!("{}/unread", self.boot_id), mark: 0 },
@@ -164,7 +166,7 @@ impl Discovery {
             return;
         }
         found.name.name = verdict.name.filter(|name| runtime::acceptable(name)).or(found.name.name);
-        let each = lives.min(EACH_MAX);
+        let each = if was.in_roots { lives.min(EACH_MAX) } else { 1 };
         for number in 1..=each {
             self.unread.last += 1;
             found.birth.mark = self.unread.last;
