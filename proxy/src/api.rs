@@ -1,12 +1,14 @@
 //! The tenants' routes as a table: what each is asked with, what it takes and what may come back.
 //!
-//! `docs/openapi.json` is made of it and served nowhere. That the door does as it says is tried by asking it (`proxy/tests/door/described.rs`): each method
+//! `docs/openapi.json` is made of it and served nowhere. A path that has no row is not there, and a method that its row lacks is refused, whatever the code behind
+//! them could do. That the door does as it says is tried by asking it (`proxy/tests/door/described.rs`): each method
 //! of each route, and each that is not there. What all routes share (who asks, how much, which host) is in `openapi.rs` once.
 
 mod openapi;
 
 use Content::{Configuration, Exposition, List, Object, Percent, Secrets, Text, Wasm};
 use Kind::{Discovery, Open, Other, Sensors, Target};
+use http::Method;
 pub use openapi::openapi;
 
 /// A path with its parameters in braces.
@@ -51,7 +53,9 @@ pub struct Parameter {
     pub about: &'static str,
     /// May be given several times.
     pub is_list: bool,
-    /// A regular expression that each value matches; empty where any may be tried.
+    /// So often at most, where the route counts.
+    pub most: Option<u32>,
+    /// A regular expression that each value that is taken matches; empty where it would say nothing.
     pub pattern: &'static str,
 }
 
@@ -71,16 +75,20 @@ pub enum Content {
 }
 
 const fn one(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, is_list: false, pattern: "" }
+    Parameter { name, about, is_list: false, most: None, pattern: "" }
 }
 
 const fn many(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, is_list: true, pattern: "" }
+    Parameter { name, about, is_list: true, most: None, pattern: "" }
 }
 
 impl Parameter {
     const fn like(self, pattern: &'static str) -> Self {
         Self { pattern, ..self }
+    }
+
+    const fn at_most(self, most: u32) -> Self {
+        Self { most: Some(most), ..self }
     }
 }
 
@@ -88,10 +96,11 @@ const COLLECT: Parameter = many("collect[]", "A part: native, or sensor/NAME");
 const TIMEOUT: Parameter = one("X-Prometheus-Scrape-Timeout-Seconds", "How long the scraper waits; 10 s, at most 60 s");
 /// No name twice is more than an expression says.
 const GROUPS: Parameter = one("groups", "1 to 100 different names with commas between them: instances in any of them")
-    .like("^[A-Za-z0-9_-]{1,100}$");
+    .like("^[A-Za-z0-9_-]{1,100}(,[A-Za-z0-9_-]{1,100}){0,99}$");
 const MATCH: Parameter =
-    many("match", "KEY=VALUE: instances with all of these labels, 16 at most").like("^[a-z]{1,16}=[a-z]{0,16}$");
-const SHARD: Parameter = one("shard", "I/N: the I-th of N stable parts").like("^0/[1-9][0-9]?$");
+    many("match", "KEY=VALUE: instances with all of these labels, 16 at most").like("^[^=]+=").at_most(16);
+const SHARD: Parameter =
+    one("shard", "I/N: one of N stable parts, the first of which is 0/N; N up to 1024").like("^[0-9]+/[0-9]+$");
 const SELECTION: [Parameter; 3] = [GROUPS, MATCH, SHARD];
 const WITH_ROLE: [Parameter; 4] =
     [GROUPS, MATCH, SHARD, one("role", "What is listed").like("^(instance|node|account)$")];
@@ -100,10 +109,10 @@ const CONSUL: [Parameter; 8] = [
     MATCH,
     SHARD,
     many("tag", "Instances in all of these groups"),
-    many("node-meta", "KEY:VALUE, or shard:I/N").like("^[a-z]{1,16}:[a-z]{0,16}$"),
+    many("node-meta", "KEY:VALUE, 16 at most together with match; or shard:I/N").like("^[^:]+:"),
     one("passing", "Only those whose check passes"),
-    one("index", "Answer when the list is another than this").like("^[0-9]{0,18}$"),
-    one("wait", "But after so long, two minutes at most").like("^([0-9]{1,2}ms)?$"),
+    one("index", "Answer when the list is another than this").like("^[0-9]*$"),
+    one("wait", "But after so long, two minutes at most: 500ms, 90s, 2m, 1h").like("^([0-9]+(ms|s|m|h))?$"),
 ];
 const EXPECTED: [Parameter; 2] =
     [one("If-Match", "A tag, a digest or *: what is replaced"), one("If-None-Match", "*: only where nothing is there")];
@@ -136,8 +145,25 @@ const fn route(path: &'static str, kind: Kind, operations: &'static [Operation])
     Route { path, kind, operations }
 }
 
-/// What a path is asked with, as `Allow` has it; none where no route is there.
-pub fn allowed(path: &str) -> Option<String> {
+impl Route {
+    /// Whether it is asked with this method.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        let name = if *method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
+        self.operations.iter().any(|one| one.method.eq_ignore_ascii_case(name))
+    }
+
+    /// What it is asked with, as `Allow` has it.
+    pub(crate) fn allow(&self) -> String {
+        let methods = self.operations.iter().map(|one| match one.method {
+            "get" => "GET, HEAD".to_owned(),
+            other => other.to_uppercase(),
+        });
+        methods.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The route of a path; what has none is not there.
+pub(crate) fn route_of(path: &str) -> Option<&'static Route> {
     let is_at = |route: &&Route| {
         let (mut own, mut asked) = (route.path.split('/'), path.split('/'));
         loop {
@@ -148,11 +174,12 @@ pub fn allowed(path: &str) -> Option<String> {
             }
         }
     };
-    let methods = ROUTES.iter().find(is_at)?.operations.iter().map(|one| match one.method {
-        "get" => "GET, HEAD".to_owned(),
-        other => other.to_uppercase(),
-    });
-    Some(methods.collect::<Vec<_>>().join(", "))
+    ROUTES.iter().find(is_at)
+}
+
+/// What a path is asked with, as `Allow` has it; none where no route is there.
+pub fn allowed(path: &str) -> Option<String> {
+    route_of(path).map(Route::allow)
 }
 
 /// Every route of the tenants' listener.

@@ -27,8 +27,8 @@ cargo xtask: set up, build, run and test Sonde. Each command first installs what
                                   isolation, fairness, density, cost, start or all (the default)
   cargo xtask soak [MINUTES]      9,900 honest sensors and 100 hostile ones for an hour, or so many minutes
   cargo xtask sensors             build every sensor and test guest to target/sensors-out/*.wasm
-  cargo xtask docs                write docs/series.md anew, out of the code
-  cargo xtask lint                formatting, clippy and licences, with warnings as errors
+  cargo xtask docs                write docs/series.md and docs/openapi.json anew, out of the code
+  cargo xtask lint                formatting, clippy, lengths and licences, with warnings as errors
 
   `up` serves on loopback, prints the URLs to scrape, and keeps its data in target/up: edit sonde.toml
   there while it runs, and drop sensors into sensors/ there.

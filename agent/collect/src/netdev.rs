@@ -10,6 +10,7 @@
 
 use crate::bytes;
 use crate::reading::Interface;
+use crate::runtime::is_number;
 
 /// Interfaces of one instance at most: a node's worth. Containers have one to three.
 pub const INTERFACES_MAX: usize = 64;
@@ -76,8 +77,7 @@ pub struct Up {
 impl Up {
     /// Of an interface by its name; none where it cannot be told.
     pub fn of(&self, name: &str) -> Option<bool> {
-        let digits = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-        if WITHOUT_IP.iter().any(|kind| name.strip_prefix(kind).is_some_and(digits)) {
+        if WITHOUT_IP.iter().any(|kind| name.strip_prefix(kind).is_some_and(is_number)) {
             return None;
         }
         let is_up = self.names.iter().any(|up| **up == *name);

@@ -218,7 +218,8 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
     }
     for (suffix, kind) in [(".libvirt-qemu", "qemu-"), (".libvirt-lxc", "lxc-")] {
         if let Some(domain) = name.strip_suffix(suffix) {
-            return Some((Runtime::Libvirt, Cow::Borrowed(numbered(domain, kind).unwrap_or(domain))));
+            let life = domain.strip_prefix(kind).filter(|life| numbered(life).is_some());
+            return Some((Runtime::Libvirt, Cow::Borrowed(life.unwrap_or(domain))));
         }
     }
     if let Some(container) = name.strip_prefix("lxc.payload.") {
@@ -229,7 +230,7 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
         return Some((Runtime::Lxc, Cow::Borrowed(name)));
     }
     if parent == "qemu.slice" {
-        let vm = scope.filter(|vm| vm.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let vm = scope.filter(|vm| is_number(vm))?;
         return Some((Runtime::Libvirt, Cow::Borrowed(vm)));
     }
     if above.contains(&"nomad.slice") {
@@ -240,12 +241,14 @@ fn named_claim<'a>(above: &[&str], name: &'a str) -> Option<(Runtime, Cow<'a, st
     None
 }
 
-/// `3-web` of `qemu-3-web`, as libvirt has called machines since it numbers their lives; before, it was their name alone.
-fn numbered<'a>(domain: &'a str, kind: &str) -> Option<&'a str> {
-    let numbered = domain.strip_prefix(kind)?;
-    let (number, name) = numbered.split_once('-')?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number && !name.is_empty()).then_some(numbered)
+/// The number of a life and a name, of `3-web`: as libvirt has called machines since it numbers their lives; before, it was their name alone.
+pub(crate) fn numbered(life: &str) -> Option<(&str, &str)> {
+    life.split_once('-').filter(|(number, name)| is_number(number) && !name.is_empty())
+}
+
+/// Decimal digits, and nothing else.
+pub(crate) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// 64 lower-case hex digits.

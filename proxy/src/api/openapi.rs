@@ -9,8 +9,6 @@ const ANY: [u16; 5] = [400, 405, 414, 421, 431];
 /// And where somebody has to be known.
 const KNOWN: [u16; 5] = [401, 403, 404, 429, 503];
 const OUTCOMES: [u16; 2] = [502, 504];
-/// Times that a parameter may be given: of labels 16 together, whichever of two parameters says them.
-const MOST_GIVEN: u32 = 8;
 /// What a change may be refused with, whatever it changes.
 const CHANGES: [u16; 6] = [408, 409, 412, 413, 428, 507];
 
@@ -75,7 +73,10 @@ fn given(parameter: &Parameter, place: &str) -> Value {
         schema["pattern"] = parameter.pattern.into();
     }
     if parameter.is_list {
-        schema = json!({ "type": "array", "maxItems": MOST_GIVEN, "items": schema });
+        schema = json!({ "type": "array", "items": schema });
+        if let Some(most) = parameter.most {
+            schema["maxItems"] = most.into();
+        }
     }
     json!({ "name": parameter.name, "in": place, "description": parameter.about, "schema": schema })
 }

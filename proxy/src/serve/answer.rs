@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::api;
 use crate::flight::{Lead, Shared};
 use crate::limits::Scrape;
 use crate::upstream::{Cut, ReplyBody};
@@ -152,6 +153,14 @@ pub(crate) fn sentence(status: StatusCode, sentence: &str) -> Answer {
 /// The same for all that a caller may not see, and for all that is not there.
 pub(crate) fn not_found() -> Answer {
     sentence(StatusCode::NOT_FOUND, "there is no such thing here")
+}
+
+/// What a path is not asked with. One that is no route is said to be asked with GET: then it is not there.
+pub(crate) fn asked_otherwise(path: &str) -> Answer {
+    let allowed = api::allowed(path).unwrap_or_else(|| "GET, HEAD".to_owned());
+    let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, &format!("this route is asked with {allowed}"));
+    answer.headers_mut().extend(HeaderValue::from_str(&allowed).ok().map(|allowed| (ALLOW, allowed)));
+    answer
 }
 
 /// A body of a given type, not to be kept by anybody on its way.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{ALLOW, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
@@ -224,11 +224,15 @@ enum Wanted {
 }
 
 fn wanted(door: &Door, caller: &Caller, via: &Via, path: &str, now: SystemTime) -> Wanted {
-    if discovery::is_route(path) {
-        return Wanted::Discovery;
-    }
+    // It looks at the table by itself, with the method.
     if sensors::is_route(path) {
         return Wanted::Sensors;
+    }
+    if api::route_of(path).is_none() {
+        return Wanted::Nothing;
+    }
+    if discovery::is_route(path) {
+        return Wanted::Discovery;
     }
     let catalogue = &door.catalogue;
     let wanted = match path.strip_prefix("/v1/instances/").and_then(|rest| rest.split_once('/')) {
@@ -264,12 +268,7 @@ fn shapeless(request: &Request<()>) -> Option<Answer> {
         return None;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        // What is no route is asked with GET as well: then it is not there.
-        let allowed = api::allowed(request.uri().path()).unwrap_or_else(|| "GET, HEAD".to_owned());
-        let words = format!("this route is asked with {allowed}");
-        let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, &words);
-        answer.headers_mut().extend(HeaderValue::from_str(&allowed).ok().map(|allowed| (ALLOW, allowed)));
-        return Some(closing(answer));
+        return Some(closing(answer::asked_otherwise(request.uri().path())));
     }
     let headers = request.headers();
     let has_length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ALLOW, ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -21,8 +21,9 @@ use sonde_inventory::{ArtifactDigest, PushedSensor, SensorName, WriteError};
 use sonde_manifest::MOST_SECRET_BYTES;
 
 use super::Door;
-use super::answer::{Answer, not_found, sentence, typed, with_reason};
+use super::answer::{Answer, asked_otherwise, not_found, sentence, typed, with_reason};
 use super::sensor_logs;
+use crate::api;
 use crate::caller::Caller;
 use crate::config::Quota;
 use crate::limits::Use;
@@ -71,7 +72,7 @@ struct Percent {
 enum Refused {
     Push(PushError),
     Upload(UploadFault),
-    Method(&'static str),
+    Method,
     Forbidden(&'static str),
     NotReady,
 }
@@ -94,7 +95,7 @@ impl Asking<'_> {
     pub(super) async fn answer(&self, body: Incoming) -> Answer {
         match self.route(body).await {
             Ok(answer) => answer,
-            Err(refused) => refusal(&refused),
+            Err(refused) => refusal(&refused, self.request.uri().path()),
         }
     }
 
@@ -116,14 +117,20 @@ impl Asking<'_> {
         if !is_look {
             self.door.sensors.uploads.change(&self.caller.account.name)?;
         }
-        let path = self.request.uri().path().strip_prefix(ROUTE).unwrap_or_default();
-        let path: Vec<&str> = path.split('/').skip(1).collect();
+        let path = self.request.uri().path();
+        let Some(described) = api::route_of(path) else { return Ok(not_found()) };
+        let is_asked_so = described.takes(method);
+        let path: Vec<&str> = path.strip_prefix(ROUTE).unwrap_or_default().split('/').skip(1).collect();
         let (name, rest) = match path.as_slice() {
-            [] if is_look => return Ok(self.list()),
-            [] => return Err(Refused::Method("GET, HEAD")),
+            [] if is_asked_so => return Ok(self.list()),
+            [] => return Err(Refused::Method),
             [name, rest @ ..] => (SensorName::new(name).map_err(|_| PushError::NotFound)?, rest),
         };
-        // A name that is not there has nothing under it, for whatever method.
+        if !is_asked_so {
+            // A name that is not there has nothing under it, for whatever method.
+            self.get(&name)?;
+            return Err(Refused::Method);
+        }
         match (rest, method) {
             ([], &Method::PUT) => self.push(&name, body).await,
             ([], &Method::DELETE) => self.remove(&name).await,
@@ -132,8 +139,7 @@ impl Asking<'_> {
             (["secrets"], _) => self.secrets(&name, body).await,
             (["secrets", key], _) => self.secret(&name, key, body).await,
             (["rollout"], _) => self.rollout(&name, body).await,
-            (["logs"], _) if is_look => self.logs(&name).await,
-            (["logs"], _) => Err(Refused::Method("GET, HEAD")),
+            (["logs"], _) => self.logs(&name).await,
             _ => Ok(not_found()),
         }
     }
@@ -196,7 +202,6 @@ impl Asking<'_> {
                 let _place = config.map(|_| uploads.place(account, quota.all_sensors_bytes)).transpose()?;
                 Ok(self.view(&*self.door.sensors.configure(asked, selector, config).await?))
             }
-            Method::DELETE => Err(Refused::Method("GET, HEAD, PUT")),
             _ => {
                 let config = json!({ "match": sensor.selector, "config": sensor.current.config });
                 Ok(tagged(value(StatusCode::OK, &config), &sensor))
@@ -235,8 +240,7 @@ impl Asking<'_> {
                 Some(text.map_err(|_| PushError::Invalid("a secret is UTF-8 text".to_owned()))?)
             }
             Method::DELETE if is_there => None,
-            Method::DELETE => return Ok(not_found()),
-            _ => return Err(Refused::Method("PUT, DELETE")),
+            _ => return Ok(not_found()),
         };
         self.set_secrets(name, &[(key.to_owned(), secret)].into(), false).await
     }
@@ -342,7 +346,7 @@ fn tagged(mut answer: Answer, sensor: &PushedSensor) -> Answer {
     answer
 }
 
-fn refusal(refused: &Refused) -> Answer {
+fn refusal(refused: &Refused, path: &str) -> Answer {
     match refused {
         Refused::Push(PushError::NotFound) => not_found(),
         Refused::Push(error) => {
@@ -361,12 +365,7 @@ fn refusal(refused: &Refused) -> Answer {
             };
             sentence(status, &fault.to_string())
         }
-        Refused::Method(allowed) => {
-            let words = format!("this route is asked with {allowed}");
-            let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, &words);
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-            answer
-        }
+        Refused::Method => asked_otherwise(path),
         Refused::Forbidden(why) => sentence(StatusCode::FORBIDDEN, why),
         Refused::NotReady => sentence(StatusCode::SERVICE_UNAVAILABLE, "the inventory is not here yet"),
     }

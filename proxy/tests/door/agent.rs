@@ -98,6 +98,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path_and_query().unwrap().to_string();
+    let is_exposition = !request.uri().path().ends_with("/sensors");
     noted.lock().unwrap().push(Heard { path: path.clone(), headers: request.headers().clone() });
     let target = path.split('/').nth(2).unwrap_or_default().to_owned();
     let says = told.lock().unwrap().get(&target).cloned();
@@ -119,7 +120,8 @@ async fn answer(
         }
     };
     let mut answer = Response::new(Full::from(body));
-    answer.headers_mut().insert("content-type", "text/plain; version=0.0.4".parse().unwrap());
+    let kind = if is_exposition { "text/plain; version=0.0.4" } else { "application/json" };
+    answer.headers_mut().insert("content-type", kind.parse().unwrap());
     answer.headers_mut().insert("x-of-the-agent", "not for tenants".parse().unwrap());
     answer
 }

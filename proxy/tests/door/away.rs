@@ -19,11 +19,16 @@ use crate::house::{Credential, House, id, instance};
 
 /// A node that the test is about.
 const SUBJECT: Uuid = Uuid::from_u128(0xc);
-/// What is known is said well within this; a connection's own second is longer.
+/// What is known is said well within this; a connection's own second is longer, so that none that waits for one is as quick, however often it is asked.
 const AT_ONCE: Duration = Duration::from_millis(700);
-const SOON: Duration = Duration::from_secs(30);
-/// So long a certificate lasts that is to end while it is in use.
-const BRIEF: Duration = Duration::from_secs(4);
+/// No connection is made to a queue that is full within this.
+const FULL: Duration = Duration::from_secs(3);
+/// A certificate that is to end is waited for as well.
+const SOON: Duration = Duration::from_secs(90);
+/// So long a certificate lasts that is to end while it is in use: on a busy machine it is to be in use before.
+const BRIEF: Duration = Duration::from_secs(30);
+/// Between two looks at the same thing.
+const PAUSE: Duration = Duration::from_millis(10);
 
 async fn house(address: SocketAddr) -> (House, Credential) {
     let many = "limits = { requests_per_second = 100000, request_burst = 100000 }";
@@ -53,6 +58,21 @@ async fn until(house: &House, acme: &Credential, wanted: (u16, &str), meanwhile:
             return;
         }
         assert!(meanwhile.contains(&said) && Instant::now() < deadline, "{said:?} and not {wanted:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks until the answer, which is always this one, comes at once: whatever else the machine does, some are not held up by it.
+async fn at_once(house: &House, acme: &Credential, wanted: (u16, &str)) -> Heard {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let (heard, took) = scrape(house, acme).await;
+        assert_eq!((heard.status.as_u16(), heard.reason()), wanted);
+        if took < AT_ONCE {
+            return heard;
+        }
+        assert!(Instant::now() < deadline, "it takes {took:?}");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -70,9 +90,8 @@ async fn an_agent_that_takes_connections_and_does_not_speak_is_slow_at_once_unti
     let (house, acme) = house(listener.local_addr().unwrap()).await;
     let (first, _) = scrape(&house, &acme).await;
     assert_eq!((first.status, first.reason()), (StatusCode::GATEWAY_TIMEOUT, "agent_slow"));
-    let (second, took) = scrape(&house, &acme).await;
-    assert_eq!((second.status, second.reason()), (StatusCode::GATEWAY_TIMEOUT, "agent_slow"));
-    assert!(second.text().contains("outcome=\"agent_slow\"} 1") && took < AT_ONCE, "{took:?} {}", second.text());
+    let second = at_once(&house, &acme, (504, "agent_slow")).await;
+    assert!(second.text().contains("outcome=\"agent_slow\"} 1"), "{}", second.text());
     assert_eq!(own(&house, "sonde_proxy_nodes_slow").await, 1.0);
     assert_eq!(own(&house, "sonde_proxy_nodes_unreachable").await, 0.0);
     let tls = house.folder.path().join("tls");
@@ -96,16 +115,14 @@ async fn a_node_that_takes_no_connection_and_says_nothing_is_away() {
     let full = socket.listen(1).unwrap();
     let address = full.local_addr().unwrap();
     let mut held = Vec::new();
-    while let Ok(Ok(stream)) = tokio::time::timeout(AT_ONCE, TcpStream::connect(address)).await {
+    while let Ok(Ok(stream)) = tokio::time::timeout(FULL, TcpStream::connect(address)).await {
         held.push(stream);
         assert!(held.len() < 64, "its queue has no end");
     }
     let (house, acme) = house(address).await;
     let (first, _) = scrape(&house, &acme).await;
     assert_eq!((first.status, first.reason()), (StatusCode::BAD_GATEWAY, "node_unreachable"));
-    let (second, took) = scrape(&house, &acme).await;
-    assert_eq!((second.status, second.reason()), (StatusCode::BAD_GATEWAY, "node_unreachable"));
-    assert!(took < AT_ONCE, "{took:?}");
+    at_once(&house, &acme, (502, "node_unreachable")).await;
     assert_eq!(own(&house, "sonde_proxy_nodes_slow").await, 0.0);
     // The machine is back, and its agent is not: what is known follows.
     drop(held);

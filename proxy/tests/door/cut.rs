@@ -10,6 +10,9 @@ use crate::client::get;
 use crate::house::{House, id, instance};
 use crate::sensors::{self, BOTH, artifact, send};
 
+/// Between two looks at the same thing.
+const PAUSE: Duration = Duration::from_millis(10);
+
 #[tokio::test]
 async fn a_list_that_is_cut_says_so() {
     const MOST: u128 = 64;
@@ -39,6 +42,7 @@ async fn a_list_that_is_cut_says_so() {
             break;
         }
         assert!(Instant::now() < deadline, "{}", target.text());
+        tokio::time::sleep(PAUSE).await;
     }
     house.proxy.stop().await;
 }

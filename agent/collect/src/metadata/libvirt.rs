@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::json::{Told, shown};
-use crate::starvation;
+use crate::{runtime, starvation};
 
 /// Under `/run`: one driver's domains each.
 const PLACES: [&str; 2] = ["libvirt/qemu", "libvirt/lxc"];
@@ -27,15 +27,11 @@ struct Life<'a> {
 
 impl<'a> Life<'a> {
     fn of(id: &'a str) -> Self {
-        match id.split_once('-') {
-            Some((number, name)) if is_number(number) => Self { number: Some(number), name },
-            _ => Self { number: None, name: id },
+        match runtime::numbered(id) {
+            Some((number, name)) => Self { number: Some(number), name },
+            None => Self { number: None, name: id },
         }
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What is left of a name in a machine's (libvirt, `virDomainMachineNameAppendValid`), its length aside.

@@ -306,10 +306,10 @@ fn namespace_of(runtime: Runtime, path: &Path) -> Option<String> {
 
 /// Where docker keeps what it keeps: its data root, and below that, where it maps users, a root for each mapping, `UID.GID`.
 fn docker_roots(data: PathBuf) -> Vec<PathBuf> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_mapping = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
-        name.and_then(|name| name.split_once('.')).is_some_and(|(user, group)| is_number(user) && is_number(group))
+        name.and_then(|name| name.split_once('.'))
+            .is_some_and(|(user, group)| runtime::is_number(user) && runtime::is_number(group))
     };
     let mut roots: Vec<_> = directories(&data).into_iter().filter(is_mapping).collect();
     roots.push(data);
