@@ -5,7 +5,7 @@
 //! `memory.events` and `pids.events` as it counts. One thread sleeps until something is said, and then reads the counts of whom it is
 //! about. Watches on its directories see every write to a limit, so that limits are read when they are others and not at every scrape.
 //! What cannot be watched (no watches left, no descriptor, no `cgroup.event_control`) costs the news and no reading, and is counted ([`Unheard`]):
-//! counts are then seen at the next scrape, as are those of a v1 cgroup in which the whole node's want of memory killed somebody.
+//! counts are then seen at the next scrape, as are refused forks under v1, and kills in a v1 cgroup for the whole node's want of memory.
 //! A tenant can make events as he likes; so a storm is looked at in slower and slower steps, and each instance once a look.
 
 mod counts;

@@ -213,7 +213,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn the_kernel_tells_of_kills_and_refused_forks_without_a_reading() {
+fn the_kernel_tells_of_kills_without_a_reading_and_refused_forks_are_told() {
     let hungry = "while :; do dd if=/dev/zero of=/dev/null bs=128M count=1; sleep 0.1; done";
     let Some(container) = Container::start("events", &format!("sleep 3; {hungry}")) else { return };
     let watched = found(&container);
@@ -237,10 +237,14 @@ fn the_kernel_tells_of_kills_and_refused_forks_without_a_reading() {
     // Another, in which the kernel kills nobody: who forks is there until he may not.
     let Some(container) = Container::start("forks", "while :; do sleep 0.1; done") else { return };
     let watched = found(&container);
-    let reader = watched.reader().with_events(&events, None);
+    let mut reader = watched.reader().with_events(&events, None);
     assert_eq!(totals.forks_refused(), 0);
     std::fs::write(watched.file(Controller::Pids, "pids.max"), "1").unwrap();
-    eventually("a refused fork", || totals.forks_refused() > 0);
+    // cgroup2's kernel says so by itself (`tests/tests/qemu/events.rs`); v1's does not here, and a reading finds it.
+    eventually("a refused fork", || {
+        assert!(!watched.is_v1() || reader.read().is_ok());
+        totals.forks_refused() > 0
+    });
     drop((container, reader));
 }
 
