@@ -151,8 +151,7 @@ impl TierAuthority {
         match self.renew() {
             Ok(()) => tracing::info!(ca = %self.ca.display(), "the tiers' authority was read again"),
             Err(error) => tracing::error!(
-                error = %error,
-                source = std::error::Error::source(&error).map(tracing::field::display),
+                error = %sonde_fault::chain(&error),
                 "the tiers' authority, or its list of revoked certificates, was refused; what was there stays"
             ),
         }
