@@ -65,3 +65,32 @@ fn of_two_authorities_with_one_name_each_has_its_own_lists() {
         }
     }
 }
+
+#[test]
+fn what_another_authority_issued_is_not_revoked_and_the_list_stays_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+    let ((authority, _, before), (stranger, ..)) = (tier(&own), tier(&other));
+    let (accounts, _) = IssuingAuthority::create(AuthorityKind::Accounts).unwrap();
+    let terms = Terms { ttl: MONTH, ..Terms::default() };
+    let tenant = accounts.issue_account(&ada().name, &terms).unwrap().0.certificate;
+    for (certificate, name) in [(tenant, "CN=ada"), (proxy_of(&stranger), "sonde:role:proxy")] {
+        // One that is ours does not take it along.
+        let refused = authority.revoke(&[proxy_of(&authority), certificate], &tier_list(&own)).unwrap_err();
+        assert!(matches!(&refused, IssueError::NotIssued { name: said } if said.contains(name)), "{refused}");
+        assert_eq!(std::fs::read_to_string(tier_list(&own)).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_file_with_several_lists_is_not_made_shorter() {
+    let folder = TempDir::new().unwrap();
+    let (authority, _, list) = tier(folder.path());
+    let file = tier_list(folder.path());
+    for (text, count) in [(list.repeat(2), 2), (String::new(), 0)] {
+        std::fs::write(&file, &text).unwrap();
+        let refused = authority.revoke(&[proxy_of(&authority)], &file).unwrap_err();
+        assert!(matches!(refused, IssueError::Lists { lists, .. } if lists == count), "{refused}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    }
+}
