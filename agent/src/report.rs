@@ -5,6 +5,7 @@
 //! State is what scrapes have found; what is not scraped is looked at now and then, and at birth.
 
 mod carrier;
+mod credentials;
 mod ledger;
 mod link;
 mod view;
@@ -29,6 +30,7 @@ use ledger::Ledger;
 use link::{Link, Outcome};
 use view::View;
 
+pub(crate) use credentials::Credentials;
 pub(crate) use view::claim;
 
 /// A node's beats within its lease: two may be lost.
@@ -48,6 +50,8 @@ pub(crate) struct Reporter {
     pub(crate) node: Uuid,
     pub(crate) itself: itself::About,
     pub(crate) settings: Report,
+    /// None where no proxy is asked with TLS.
+    pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) threads: Arc<ReadingThreads>,
     pub(crate) about: Arc<About>,
@@ -65,7 +69,7 @@ impl Reporter {
             looked = ready.wait_for(|ready| *ready) => if looked.is_err() { return },
         }
         let (tell, told) = watch::channel(None);
-        let carrier = Carrier::new(self.settings.clone(), self.config.clone(), told);
+        let carrier = Carrier::new(self.credentials.clone(), self.config.clone(), told);
         tokio::select! {
             () = stopped(&mut stop) => {}
             () = self.tell(&tell) => {}
@@ -77,7 +81,7 @@ impl Reporter {
         let mut changes = self.catalogue.changes();
         let mut view = View::default();
         let mut ledger = Ledger::new(self.node, self.itself.clone(), session(self.node));
-        let mut proxies = Proxies::new(&self.settings);
+        let mut proxies = Proxies::new(&self.settings, self.credentials.as_ref());
         let mut beat = LEASE / BEATS;
         loop {
             changes.mark_unchanged();
@@ -132,9 +136,9 @@ struct Proxies {
 }
 
 impl Proxies {
-    fn new(settings: &Report) -> Self {
+    fn new(settings: &Report, credentials: Option<&Arc<Credentials>>) -> Self {
         let links: Vec<Link> =
-            settings.proxies.iter().map(|proxy| Link::new(proxy.clone(), settings.tls.clone())).collect();
+            settings.proxies.iter().map(|proxy| Link::new(proxy.clone(), credentials.cloned())).collect();
         // Nodes that are told of the same proxies do not all begin with the first.
         let at = usize::try_from(random() % links.len().max(1) as u64).unwrap_or(0);
         Self { links, at, wait: FIRST_WAIT, said: None, is_well: false }

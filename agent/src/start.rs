@@ -27,7 +27,7 @@ use crate::pulses::{self, Pulses};
 use crate::readiness::Readiness;
 use crate::reading_threads::ReadingThreads;
 use crate::reload::Reloader;
-use crate::report::Reporter;
+use crate::report::{Credentials, Reporter};
 use crate::serve::admin::Desk;
 use crate::serve::{self, Ask, Room};
 use crate::{Agent, StartError, capacity, parts, reserved};
@@ -157,6 +157,7 @@ impl Shared {
             config: kept.config.clone(),
             node: self.node.uuid(),
             itself: about_this_node(settings.url.clone().unwrap_or_else(|| listeners.url())),
+            credentials: settings.tls.clone().map(|files| Arc::new(Credentials::new(files))),
             settings,
             catalogue: self.catalogue.clone(),
             threads: self.threads.clone(),
@@ -236,6 +237,7 @@ impl Agent {
             spare: Arc::new(Spare::take(descriptors)),
             pulses: pulses.clone(),
             tls: tls.clone(),
+            reporting: reporter.as_ref().and_then(|reporter| reporter.credentials.clone()),
             base_url: url.clone(),
         });
         let at_desk = at_desk(at_admin, Desk::new(room.clone(), reloader.clone()));

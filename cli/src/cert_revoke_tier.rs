@@ -31,9 +31,16 @@ impl RevokeTier {
         let (authority, files) = self.authorities.open(self.data_dir.as_deref(), AuthorityKind::Tier)?;
         let read = |path: &PathBuf| {
             let read = CertificateDer::from_pem_file(path);
-            read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))
+            let read = read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+            if authority.has_issued(&read) {
+                return Ok(read);
+            }
+            let (path, by) = (path.display(), files.certificate.display());
+            Err(Failure::usage(format!(
+                "{path} was not issued by {by}, so that it cannot be revoked by it; nothing was"
+            )))
         };
-        let certificates = self.certificate.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let certificates = self.certificate.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
         let list = tier_list(files.certificate.parent().unwrap_or(&files.certificate));
         authority.revoke(&certificates, &list).map_err(failure)?;
         print(format!("{}\n", list.display()).as_bytes())

@@ -2,9 +2,10 @@
 //!
 //! Both ends ask here, at the handshake and then once a second for as long as a connection is used, because connections between tiers outlive certificates.
 //! A list counts for what it names; that it is past its own date takes nothing away: a tier that goes dark because a list was not renewed would lose more than it
-//! keeps. It must be of the authority that it stands beside, else the file is refused. Roles and names are asked for elsewhere.
+//! keeps. It must be signed by the authority that it stands beside, else the file is refused; where there are two, as while one is replaced, each has its own. Roles and names are asked for elsewhere.
 
 mod guarded;
+mod signed;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -21,11 +22,14 @@ use webpki::{
 };
 
 pub use guarded::Guarded;
+pub use signed::has_issued;
 
 /// How often files are looked at, and an open connection's certificate: seconds are what a revocation may take.
 const LOOK: Duration = Duration::from_secs(1);
 /// The authority's file has one, or two while it is replaced.
 const MOST_ANCHORS: usize = 64;
+/// Each is asked at a handshake, and costs a signature. An authority has one.
+const MOST_LISTS: usize = 64;
 /// A list of a hundred thousand has some 4 MiB.
 const MOST_FILE_BYTES: u64 = 16 << 20;
 
@@ -42,8 +46,8 @@ pub enum TierError {
     Anchor { path: PathBuf, source: webpki::Error },
     #[error("the list of revoked certificates {path} is not valid")]
     List { path: PathBuf, source: webpki::Error },
-    #[error("the file {path} has no list of revoked certificates")]
-    NoList { path: PathBuf },
+    #[error("the file {path} has no list of revoked certificates, or more than {MOST_LISTS}")]
+    ListCount { path: PathBuf },
     #[error("the list of revoked certificates {path} is not of the tiers' authority")]
     Stranger { path: PathBuf },
 }
@@ -80,7 +84,13 @@ pub struct TierAuthority {
 
 #[derive(Debug)]
 struct Loaded {
-    anchors: Vec<TrustAnchor<'static>>,
+    anchors: Vec<Anchor>,
+}
+
+/// A certificate of the authority, and the lists that its key has signed.
+#[derive(Debug)]
+struct Anchor {
+    trusted: TrustAnchor<'static>,
     lists: Vec<CertRevocationList<'static>>,
 }
 
@@ -141,8 +151,7 @@ impl TierAuthority {
         match self.renew() {
             Ok(()) => tracing::info!(ca = %self.ca.display(), "the tiers' authority was read again"),
             Err(error) => tracing::error!(
-                error = %error,
-                source = std::error::Error::source(&error).map(tracing::field::display),
+                error = %sonde_fault::chain(&error),
                 "the tiers' authority, or its list of revoked certificates, was refused; what was there stays"
             ),
         }
@@ -166,9 +175,39 @@ impl TierAuthority {
 
 impl Loaded {
     fn check(&self, shown: &[CertificateDer<'_>], end: End, now: UnixTime) -> Result<(), NotCounted> {
+        let mut why: Option<NotCounted> = None;
+        for anchor in &self.anchors {
+            match anchor.check(shown, end, now) {
+                Ok(()) => return Ok(()),
+                Err(other) if why.as_ref().is_none_or(|why| matches!(why, NotCounted::NotSigned { .. })) => {
+                    why = Some(other);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(why.unwrap_or(NotCounted::Nothing))
+    }
+}
+
+impl Anchor {
+    fn check(&self, shown: &[CertificateDer<'_>], end: End, now: UnixTime) -> Result<(), NotCounted> {
+        if self.lists.is_empty() {
+            return self.check_by(None, shown, end, now);
+        }
+        // One at a time: of several lists with one name only the first would be asked.
+        self.lists.iter().try_for_each(|list| self.check_by(Some(list), shown, end, now))
+    }
+
+    fn check_by(
+        &self,
+        list: Option<&CertRevocationList<'static>>,
+        shown: &[CertificateDer<'_>],
+        end: End,
+        now: UnixTime,
+    ) -> Result<(), NotCounted> {
         let (own, between) = shown.split_first().ok_or(NotCounted::Nothing)?;
         let own = EndEntityCert::try_from(own).map_err(not_counted)?;
-        let lists: Vec<&CertRevocationList<'_>> = self.lists.iter().collect();
+        let lists: Vec<&CertRevocationList<'_>> = list.into_iter().collect();
         let revocation = (!lists.is_empty()).then(|| RevocationOptionsBuilder::new(&lists)).transpose();
         let revocation = revocation.map_err(|_| NotCounted::Revoked)?.map(|options| {
             let options = options.with_depth(RevocationCheckDepth::Chain);
@@ -179,8 +218,8 @@ impl Loaded {
             End::Client => KeyUsage::client_auth(),
             End::Server => KeyUsage::server_auth(),
         };
-        let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        own.verify_for_usage(algorithms, &self.anchors, between, now, usage, revocation, None).map_err(not_counted)?;
+        let (algorithms, trusted) = (webpki::ALL_VERIFICATION_ALGS, std::slice::from_ref(&self.trusted));
+        own.verify_for_usage(algorithms, trusted, between, now, usage, revocation, None).map_err(not_counted)?;
         Ok(())
     }
 }
@@ -198,24 +237,36 @@ fn load(ca: &Path, crl: Option<&Path>) -> Result<Loaded, TierError> {
     if certificates.is_empty() || certificates.len() > MOST_ANCHORS {
         return Err(TierError::Count { path: ca.to_owned() });
     }
-    let anchor =
-        |certificate: &CertificateDer<'static>| anchor_from_trusted_cert(certificate).map(|anchor| anchor.to_owned());
+    let anchor = |certificate: &CertificateDer<'static>| {
+        anchor_from_trusted_cert(certificate).map(|trusted| Anchor { trusted: trusted.to_owned(), lists: Vec::new() })
+    };
     let anchors: Result<Vec<_>, _> = certificates.iter().map(anchor).collect();
-    let anchors = anchors.map_err(|source| TierError::Anchor { path: ca.to_owned(), source })?;
-    let lists = crl.map(|crl| lists(crl, &anchors)).transpose()?.unwrap_or_default();
-    Ok(Loaded { anchors, lists })
+    let mut anchors = anchors.map_err(|source| TierError::Anchor { path: ca.to_owned(), source })?;
+    if let Some(crl) = crl {
+        give_lists(crl, &certificates, &mut anchors)?;
+    }
+    Ok(Loaded { anchors })
 }
 
-fn lists(path: &Path, anchors: &[TrustAnchor<'_>]) -> Result<Vec<CertRevocationList<'static>>, TierError> {
-    let read: Vec<CertificateRevocationListDer<'static>> = read(path)?;
-    if read.is_empty() {
-        return Err(TierError::NoList { path: path.to_owned() });
+/// Each list to those whose key has signed it; one that nobody has would refuse every certificate that bears its issuer's name.
+fn give_lists(path: &Path, of: &[CertificateDer<'_>], anchors: &mut [Anchor]) -> Result<(), TierError> {
+    let lists: Vec<CertificateRevocationListDer<'static>> = read(path)?;
+    if lists.is_empty() || lists.len() > MOST_LISTS {
+        return Err(TierError::ListCount { path: path.to_owned() });
     }
-    let owned = read.iter().map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from));
-    let lists: Result<Vec<_>, _> = owned.collect();
-    let lists = lists.map_err(|source| TierError::List { path: path.to_owned(), source })?;
-    let is_ours = |list: &CertRevocationList<'_>| anchors.iter().any(|anchor| *anchor.subject == *list.issuer());
-    if lists.iter().all(is_ours) { Ok(lists) } else { Err(TierError::Stranger { path: path.to_owned() }) }
+    for der in &lists {
+        let list = OwnedCertRevocationList::from_der(der);
+        let list = list.map_err(|source| TierError::List { path: path.to_owned(), source })?;
+        let mut is_strange = true;
+        for (_, anchor) in of.iter().zip(&mut *anchors).filter(|(of, _)| signed::has_listed(of, der)) {
+            anchor.lists.push(list.clone().into());
+            is_strange = false;
+        }
+        if is_strange {
+            return Err(TierError::Stranger { path: path.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn read<T: PemObject>(path: &Path) -> Result<Vec<T>, TierError> {

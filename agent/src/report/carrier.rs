@@ -16,8 +16,9 @@ use sonde_inventory::assignment::{
 };
 use tokio::sync::watch;
 
+use super::credentials::Credentials;
 use super::link::Link;
-use crate::config::{Config, Report};
+use crate::config::Config;
 use crate::pushed::{self, assigned};
 
 /// How long the list, and an artifact, may take.
@@ -36,7 +37,7 @@ pub(super) struct Told {
 
 /// See the module.
 pub(super) struct Carrier {
-    settings: Report,
+    credentials: Option<Arc<Credentials>>,
     config: watch::Receiver<Arc<Config>>,
     told: watch::Receiver<Option<Told>>,
     link: Option<Link>,
@@ -48,11 +49,11 @@ pub(super) struct Carrier {
 
 impl Carrier {
     pub(super) fn new(
-        settings: Report,
+        credentials: Option<Arc<Credentials>>,
         config: watch::Receiver<Arc<Config>>,
         told: watch::Receiver<Option<Told>>,
     ) -> Self {
-        Self { settings, config, told, link: None, have: None, brought: HashMap::new() }
+        Self { credentials, config, told, link: None, have: None, brought: HashMap::new() }
     }
 
     /// Until nobody can say anything any more.
@@ -93,7 +94,7 @@ impl Carrier {
 
     async fn carry(&mut self, told: &Told) -> Result<String, String> {
         if self.link.as_ref().is_none_or(|link| link.proxy() != told.proxy) {
-            self.link = Some(Link::new(told.proxy.clone(), self.settings.tls.clone()));
+            self.link = Some(Link::new(told.proxy.clone(), self.credentials.clone()));
         }
         let assignments = match &told.mark {
             // Nothing at all: it need not be asked what.

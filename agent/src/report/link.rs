@@ -1,8 +1,7 @@
 //! The connection to one proxy: kept open, made anew when it fails, with TLS both ways.
 //!
 //! The proxy shows a certificate of the tiers' authority for its host *and* with the role of a proxy: another node has one of that authority too, and would
-//! learn who runs what here. Files are read again for each connection, so certificates are renewed without a restart; and a connection ends when the proxy's
-//! certificate counts no more.
+//! learn who runs what here. A connection ends when the proxy's certificate counts no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +11,14 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use sonde_inventory::report::{PATH, Report, Taken};
-use sonde_listen::tier::{End, Guarded, TierAuthority};
+use sonde_listen::tier::{End, Guarded};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::ReportTls;
+use super::credentials::Credentials;
 use crate::serve::is_proxy;
 
 /// How long a connection, and an answer, may take: less than the beats of a lease that may be lost.
@@ -44,13 +41,13 @@ pub(super) enum Outcome {
 
 pub(super) struct Link {
     proxy: String,
-    tls: Option<ReportTls>,
+    credentials: Option<Arc<Credentials>>,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Link {
-    pub(super) fn new(proxy: String, tls: Option<ReportTls>) -> Self {
-        Self { proxy, tls, open: None }
+    pub(super) fn new(proxy: String, credentials: Option<Arc<Credentials>>) -> Self {
+        Self { proxy, credentials, open: None }
     }
 
     pub(super) fn proxy(&self) -> &str {
@@ -141,10 +138,10 @@ impl Link {
         if uri.scheme_str() != Some("https") {
             return open(stream).await;
         }
-        let files = self.tls.as_ref().ok_or("[report] has no certificate")?;
-        let authority = TierAuthority::open(&files.ca, files.crl.as_deref()).map_err(|error| crate::chain(&error))?;
+        let credentials = self.credentials.as_ref().ok_or("[report] has no certificate")?;
+        let authority = credentials.authority().await?;
         let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-        let connector = TlsConnector::from(Arc::new(configuration(files)?));
+        let connector = TlsConnector::from(Arc::new(credentials.configuration().await?));
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         if !shown.is_some_and(|certificate| is_proxy(certificate)) {
@@ -152,7 +149,7 @@ impl Link {
         }
         let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
         let guarded = Guarded::new(stream, shown.as_deref(), End::Server, &authority);
-        open(guarded.map_err(|error| error.to_string())?).await
+        open(guarded.map_err(|error| crate::chain(&error))?).await
     }
 }
 
@@ -164,20 +161,4 @@ where
     // It ends with the sender, or says by closing that it has.
     tokio::spawn(connection);
     Ok(sender)
-}
-
-fn configuration(files: &ReportTls) -> Result<ClientConfig, String> {
-    let unreadable = |path: &std::path::Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| unreadable(&files.certificate, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, &error))?;
-    let authorities = CertificateDer::pem_file_iter(&files.ca).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut roots = RootCertStore::empty();
-    for authority in authorities.map_err(|error| unreadable(&files.ca, &error))? {
-        roots.add(authority).map_err(|error| unreadable(&files.ca, &error))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let configuration = versions.map_err(|error| error.to_string())?.with_root_certificates(roots);
-    configuration.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
 }

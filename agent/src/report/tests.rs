@@ -157,6 +157,7 @@ fn node_with(settings: Report, catalogue: Arc<Catalogue>) -> Node {
     let reporter = Reporter {
         node: NODE,
         itself: itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() },
+        credentials: settings.tls.clone().map(|files| Arc::new(Credentials::new(files))),
         settings,
         catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
@@ -258,6 +259,7 @@ async fn nothing_is_told_before_the_first_look() {
         node: NODE,
         itself: itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() },
         settings: Report { proxies: vec![proxy.url()], url: None, tls: None },
+        credentials: None,
         catalogue: catalogue.clone(),
         threads: Arc::new(ReadingThreads::start().unwrap()),
         about: Arc::new(About::default()),

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use super::answer::{self, Answer};
 use super::routes::{Room, expose};
 use super::sandbox;
-use super::tls::TlsFiles;
 use crate::about::Now;
 use crate::reload::Reloader;
 
@@ -99,7 +98,7 @@ pub(super) fn about(room: &Room, headers: &HeaderMap) -> Answer {
         stuck: room.threads.stuck_ever(),
         floor: room.threads.floor(None, room.config.borrow().floor),
         overloaded: room.threads.is_overloaded(),
-        certificate_faults: room.tls.as_ref().map_or(0, TlsFiles::faults),
+        certificate_faults: room.certificate_faults(),
         silences: room.pulses.silences().collect(),
     };
     let (facts, rejected_code) = (room.schedule.facts(), room.loader.rejected_code());

@@ -31,6 +31,7 @@ use crate::node::NodeGate;
 use crate::pulses::Pulses;
 use crate::readiness::Readiness;
 use crate::reading_threads::ReadingThreads;
+use crate::report::Credentials;
 
 /// The header by which a scraper says how long it waits, in seconds.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -64,11 +65,19 @@ pub struct Room {
     pub spare: Arc<Spare>,
     pub pulses: Arc<Pulses>,
     pub tls: Option<TlsFiles>,
+    /// Of the connections to proxies.
+    pub reporting: Option<Arc<Credentials>>,
     /// `http://ADDRESS`, for the URLs in answers to those who did not say how they came here.
     pub base_url: String,
 }
 
 impl Room {
+    /// Of the listener's files and of those of the connections to proxies.
+    pub(super) fn certificate_faults(&self) -> u64 {
+        let reporting = self.reporting.as_ref().map_or(0, |credentials| credentials.faults());
+        self.tls.as_ref().map_or(0, TlsFiles::faults) + reporting
+    }
+
     /// Counts what happened at a listener.
     pub(super) fn happened(&self, event: Event) {
         match event {

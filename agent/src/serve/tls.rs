@@ -68,21 +68,26 @@ impl TlsFiles {
         Ok(Self { files: Arc::new(files), current: Arc::new(Mutex::new(current)), authority, faults: Arc::default() })
     }
 
-    /// Reads the files again, whether they seem changed or not; the error says why those before them stay.
+    /// Reads the files again, whether they seem changed or not; the error says why those before them stay. A list of revoked certificates that is not taken
+    /// keeps nothing else back: what it said before stays, and a certificate that is not renewed would end.
     pub(crate) fn renew(&self) -> Result<(), TlsError> {
         let stamps = stamps(&self.files);
         let authority = self.authority.renew().map_err(|source| TlsError::Tier { source });
-        let renewed = configuration(&self.files).and_then(|renewed| authority.map(|()| renewed));
+        if let Err(error) = &authority {
+            tracing::error!(error = %crate::chain(error), "the clients' authority was refused; what was there stays");
+        }
+        let renewed = configuration(&self.files);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.0 = stamps;
         match renewed {
             Ok(renewed) => {
                 tracing::info!("certificates were read again");
                 current.1 = Arc::new(renewed);
-                Ok(())
+                authority
             }
             Err(error) => {
-                self.faults.fetch_add(1, Ordering::Relaxed);
+                // One renewal is one fault, and the authority counts its own.
+                self.faults.fetch_add(u64::from(authority.is_ok()), Ordering::Relaxed);
                 tracing::error!(error = %crate::chain(&error), "new certificates were refused; the old ones stay");
                 Err(error)
             }
@@ -160,3 +165,6 @@ pub(crate) fn is_proxy(certificate: &[u8]) -> bool {
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
     names.value.general_names.iter().any(|name| matches!(name, GeneralName::URI(uri) if *uri == PROXY_ROLE))
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ impl Standing {
             self.looked = Instant::now();
             self.over = self.look(UnixTime::now()).err();
             if let Some(why) = &self.over {
-                tracing::warn!(%why, "a connection between tiers is ended");
+                tracing::warn!(why = %sonde_fault::chain(why), "a connection between tiers is ended");
             }
         }
         self.over.as_ref().map_or(Ok(()), |why| Err(io::Error::other(why.clone())))

@@ -53,6 +53,12 @@ pub enum IssueError {
     Write { path: std::path::PathBuf, source: std::io::Error },
     #[error("{path} is there already; take it away first, or name another folder")]
     Exists { path: std::path::PathBuf },
+    #[error("the certificate {name} was not issued by this authority, which cannot revoke it")]
+    NotIssued { name: String },
+    #[error(
+        "{path} has {lists} lists of revoked certificates, and only to a file with one is added; take the others out, or the file away"
+    )]
+    Lists { path: std::path::PathBuf, lists: usize },
     #[error("keys on P-521 are not signed with here; use one that is RSA, ECDSA P-256 or P-384, or Ed25519")]
     Curve,
 }

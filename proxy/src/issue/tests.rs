@@ -12,6 +12,8 @@ use super::*;
 use crate::identity::{Unauthorised, caller};
 use crate::tls::{Peer, Presented};
 
+mod revoking;
+
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 fn who(certificate: &CertificateDer<'static>, account: Account) -> Result<String, Unauthorised> {

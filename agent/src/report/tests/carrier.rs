@@ -94,10 +94,9 @@ impl Cart {
         let state = tempfile::tempdir().unwrap();
         let config = crate::config::tests::parse(&format!("state_dir = {:?}", state.path())).unwrap();
         let proxy = format!("http://{}", liar.address);
-        let settings = Report { proxies: vec![proxy.clone()], url: None, tls: None };
         let (tell, told) = watch::channel(None);
         let (_, config) = watch::channel(Arc::new(config));
-        let running = tokio::spawn(Carrier::new(settings, config, told).run());
+        let running = tokio::spawn(Carrier::new(None, config, told).run());
         Self { state, tell, proxy, running }
     }
 

@@ -8,6 +8,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use sonde_proxy::identity::TierRole;
+use sonde_proxy::issue::{AuthorityKind, IssuingAuthority, tier_list};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -75,9 +77,14 @@ async fn outcome(folder: &Path, proxy: &str, identity: &str, ca: &str) -> Outcom
         ca: folder.join(format!("{ca}.pem")),
         crl: None,
     };
+    told(proxy, &Arc::new(Credentials::new(tls))).await
+}
+
+/// What becomes of a report on a new connection.
+async fn told(proxy: &str, credentials: &Arc<Credentials>) -> Outcome {
     let about = itself::About { hostname: "node-1".into(), url: "http://127.0.0.1:1".into() };
-    let report = Ledger::new(NODE, about, Uuid::from_u128(1)).next(vec![], &Catalogue::default(), &Arc::default());
-    Link::new(proxy.to_owned(), Some(tls)).send(&report).await
+    let report = Ledger::new(NODE, about, session(NODE)).next(vec![], &Catalogue::default(), &Arc::default());
+    Link::new(proxy.to_owned(), Some(credentials.clone())).send(&report).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,4 +119,57 @@ async fn a_proxy_of_the_tiers_authority_is_told_and_nobody_else() {
         panic!("another node was told what runs here");
     };
     assert!(why.contains("sonde:role:proxy"), "{why}");
+}
+
+fn failure(outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Taken(_) => None,
+        Outcome::Failed(why) => Some(why),
+        Outcome::Again => Some("again".to_owned()),
+        Outcome::Later => Some("later".to_owned()),
+    }
+}
+
+/// A report's files of an authority of ours, whose list is at `crl`.
+fn issued(folder: &Path) -> (IssuingAuthority, ReportTls, std::path::PathBuf) {
+    let (authority, ca) = IssuingAuthority::open_or_create(folder, AuthorityKind::Tier).unwrap();
+    std::fs::copy(&ca.certificate, folder.join("tier.pem")).unwrap();
+    let day = Duration::from_secs(86_400);
+    let issue =
+        |role, name: &str| authority.issue_tier(role, &["127.0.0.1".into()], day).unwrap().write(folder, name).unwrap();
+    issue(TierRole::Proxy, "proxy");
+    issue(TierRole::Proxy, "revoked");
+    let own = issue(TierRole::Node(NODE), "node");
+    let crl = tier_list(folder);
+    let tls = ReportTls { certificate: own.certificate, key: own.key, ca: ca.certificate, crl: Some(crl.clone()) };
+    (authority, tls, crl)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_revoked_certificates_that_breaks_is_counted_and_the_node_reports_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (authority, tls, crl) = issued(path);
+    let world = Proxy::start(path).await;
+    let proxy = serve_tls(path, "proxy", &world.records, &world.store).await;
+    let revoked = serve_tls(path, "revoked", &world.records, &world.store).await;
+    let credentials = Arc::new(Credentials::new(tls));
+    // There is none yet: it cannot be known who is revoked.
+    assert!(matches!(told(&proxy, &credentials).await, Outcome::Failed(why) if why.contains("tier.crl")));
+    assert_eq!(credentials.faults(), 1);
+    let gone = CertificateDer::from_pem_file(path.join("revoked.pem")).unwrap();
+    authority.revoke(&[gone], &crl).unwrap();
+    assert_eq!(failure(told(&proxy, &credentials).await), None);
+
+    std::fs::write(&crl, "no list").unwrap();
+    let counted = async {
+        while credentials.faults() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, counted).await.expect("the broken list is counted");
+    assert_eq!(failure(told(&proxy, &credentials).await), None);
+    std::fs::remove_file(&crl).unwrap();
+    assert_eq!(failure(told(&proxy, &credentials).await), None);
+    assert!(matches!(told(&revoked, &credentials).await, Outcome::Failed(why) if why.contains("revoked")));
 }
