@@ -145,7 +145,9 @@ impl TierAuthority {
     }
 
     fn look(&self) {
-        if self.lock().0 == stamps(&self.ca, self.crl.as_deref()) {
+        // Not under the lock, which every connection takes: a file system may be long about it.
+        let now = stamps(&self.ca, self.crl.as_deref());
+        if self.lock().0 == now {
             return;
         }
         match self.renew() {
