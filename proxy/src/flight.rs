@@ -19,8 +19,15 @@ use uuid::Uuid;
 pub const REUSED_FOR: Duration = Duration::from_secs(1);
 /// The largest body that is shared: more than an ordinary exposition has, compressed or not.
 const SHARED_BYTES: usize = 1 << 20;
-/// All bodies that are kept.
+/// All bodies that are kept, those that are on their way among them.
 const KEPT_BYTES: usize = 128 << 20;
+/// Past so much, what landed first goes before its second is over: in a processor's cache it costs nothing to keep, and more costs each scrape memory that is
+/// not there yet. Who asks at the same time comes sooner than that.
+const ROOM_BYTES: usize = 16 << 20;
+/// What stays then is younger than the first of these that leaves half of the room.
+const YOUNG: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(100), Duration::from_millis(20)];
+/// Room is made so often at most: it is a walk over all, and bodies that are on their way stay.
+const ROOM_EVERY: Duration = Duration::from_millis(10);
 
 /// What has to be the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,8 +75,14 @@ struct Entry {
 /// All flights, and what landed within the last second.
 #[derive(Debug, Default)]
 pub struct Flights {
-    entries: Mutex<HashMap<Key, Entry>>,
+    known: Mutex<Known>,
     kept: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: HashMap<Key, Entry>,
+    room_made: Option<Instant>,
 }
 
 /// How one takes part.
@@ -110,8 +123,8 @@ impl Flights {
     /// Takes part in the flight of that key, the first as its leader.
     pub fn join(&self, key: &Key) -> Joined {
         let now = Instant::now();
-        let mut entries = self.lock();
-        if let Some(entry) = entries.get(key).filter(|entry| now.duration_since(entry.began) <= REUSED_FOR) {
+        let mut known = self.lock();
+        if let Some(entry) = known.entries.get(key).filter(|entry| now.duration_since(entry.began) <= REUSED_FOR) {
             let stage = entry.stage.borrow().clone();
             match stage {
                 Stage::Landed(shared) => return Joined::Landed(shared),
@@ -121,15 +134,16 @@ impl Flights {
                 Stage::Flying | Stage::Alone => {}
             }
         }
+        known.make_room(&self.kept, now);
         let (stage, receiver) = watch::channel(Stage::Flying);
-        entries.insert(key.clone(), Entry { began: now, stage: receiver });
+        known.entries.insert(key.clone(), Entry { began: now, stage: receiver });
         Joined::Lead(Lead { stage, kept: self.kept.clone(), taken: None })
     }
 
     /// What landed within the last second, if anything: costs nobody a request.
     pub fn landed(&self, key: &Key) -> Option<Arc<Shared>> {
-        let entries = self.lock();
-        let entry = entries.get(key).filter(|entry| entry.began.elapsed() <= REUSED_FOR)?;
+        let known = self.lock();
+        let entry = known.entries.get(key).filter(|entry| entry.began.elapsed() <= REUSED_FOR)?;
         match &*entry.stage.borrow() {
             Stage::Landed(shared) => Some(shared.clone()),
             Stage::Flying | Stage::Alone => None,
@@ -138,16 +152,36 @@ impl Flights {
 
     /// Forgets what is too old for anybody.
     pub fn sweep(&self) {
-        self.lock().retain(|_, entry| entry.began.elapsed() <= REUSED_FOR);
+        self.lock().entries.retain(|_, entry| entry.began.elapsed() <= REUSED_FOR);
     }
 
     /// Answers and bytes that are kept.
     pub fn counts(&self) -> (usize, usize) {
-        (self.lock().len(), self.kept.load(Ordering::Relaxed))
+        (self.lock().entries.len(), self.kept.load(Ordering::Relaxed))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Lets the oldest go where there is no room for more.
+    fn make_room(&mut self, kept: &AtomicUsize, now: Instant) {
+        let is_full = |most: usize| kept.load(Ordering::Relaxed) > most;
+        let was_made = self.room_made.is_some_and(|at| now.duration_since(at) < ROOM_EVERY);
+        if !is_full(ROOM_BYTES) || was_made {
+            return;
+        }
+        self.room_made = Some(now);
+        for age in YOUNG {
+            let stays =
+                |entry: &Entry| now.duration_since(entry.began) < age || matches!(*entry.stage.borrow(), Stage::Flying);
+            self.entries.retain(|_, entry| stays(entry));
+            if !is_full(ROOM_BYTES / 2) {
+                return;
+            }
+        }
     }
 }
 
@@ -233,12 +267,35 @@ mod tests {
         assert_eq!(shared.chunks.concat(), b"xy");
         assert!(matches!(flights.join(&key("a")), Joined::Landed(_)) && flights.landed(&key("a")).is_some());
         assert_eq!(flights.counts(), (2, 2));
-        flights.lock().values_mut().for_each(|entry| entry.began -= REUSED_FOR * 2);
+        flights.lock().entries.values_mut().for_each(|entry| entry.began -= REUSED_FOR * 2);
         assert!(flights.landed(&key("a")).is_none());
         drop(lead(&flights, "a"));
         flights.sweep();
         drop(shared);
         assert_eq!(flights.counts(), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn past_the_room_the_oldest_go_and_what_is_on_its_way_stays() {
+        let flights = Flights::default();
+        let land = |path: &str| {
+            let mut first = lead(&flights, path);
+            first.head(StatusCode::OK, &HeaderMap::new(), None);
+            (0..SHARED_BYTES / 1024).for_each(|_| first.pass(&Bytes::from_static(&[0; 1024])));
+            first
+        };
+        let flying = land("flying");
+        for path in 0..ROOM_BYTES / SHARED_BYTES {
+            land(&path.to_string()).land();
+        }
+        let kept = flights.counts().1;
+        assert!(kept > ROOM_BYTES);
+        flights.lock().entries.values_mut().for_each(|entry| entry.began -= YOUNG[0]);
+        land("newest").land();
+        assert_eq!(flights.counts().1, 2 * SHARED_BYTES);
+        assert!(flights.landed(&key("newest")).is_some());
+        flying.land();
+        assert!(flights.landed(&key("flying")).is_some());
     }
 
     #[tokio::test]
